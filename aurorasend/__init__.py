@@ -1,0 +1,51 @@
+"""An open email and SMS sending platform that speaks AuroraSendCloud's API.
+
+The map: the modules in the order of a message's life.
+
+    cli, operate            the commands, and what an operator asks and changes with them
+    config                  every setting, declared once
+    app, node               build a node from the settings: store, roles, listeners
+    logs                    what is written, and what never is
+    membership              this process among the nodes: its number, its lease
+    bootstrap               accounts for development and tests
+
+    http, carrier           a request comes in; what it carried, wherever it carried it
+    endpoint, fields        an endpoint and its parameters, declared once
+    codes                   every return code, said once
+    allowance               calls per minute
+    account, sms_login      who calls, and what the caller may do
+    api                     the endpoints
+    portal, console         pages for people: reference; sandbox
+
+    submission              accept(): the one way in, one transaction
+    content, attachment     what a customer handed over
+    xsmtpapi, variable      recipients of separate mails, and what is filled in for each
+    label                   one label per mail, made on the way
+    template, markup        whole mails made before; what the platform adds to html
+    address, phone          addresses and numbers: read, checked, compared
+
+    store                   the only SQL; SQLite and PostgreSQL
+    ids, secret, clock      numbers for rows, secrets at rest, the time
+    queue, wake             what is due; who is woken for it
+    dispatch                lane by lane to those who work on it, then settled
+
+    delivery                one recipient, named steps, one outcome
+    suppression             who must not be mailed
+    message, header         the bytes of one recipient's mail
+    dkim, return_path       its signature; the way back for its bounces
+    routes, mx, resolver    where it goes
+    pool                    connections to next hops, used again
+    smtp_client, smtp_wire  the talk with the next hop
+    outcome, retry          what became of an attempt; when the next one is
+    sandbox                 what is caught instead of sent
+
+    sms, sms_template       short messages, the way in
+    sms_text, sms_signature the text and its pieces; proof of the key
+    sms_delivery            short messages, the way out
+    sms_outcome, gateways   what became of one; what carries them
+
+    event                   the one recorder: event, counters, suppression, webhook posts
+    sweep                   removes what is kept no longer
+    explain                 a message's whole life, in order
+    simulator               a fake internet whose recipients choose their fate
+"""
