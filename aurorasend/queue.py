@@ -1,0 +1,117 @@
+"""Durable queue of what is due: mail and SMS recipients, webhook posts.
+
+Called by submission, sms and event (put) and by dispatch (lease, claim, settle). Calls store only.
+Always: what is claimed is leased, and comes back by itself when its node's lease ends, so a crash repeats an
+attempt and never loses one (RFC 5321 §6.1: accepting is promising). Nothing removes work that is not final.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from aurorasend.clock import HOUR
+from aurorasend.store import queue as rows
+from aurorasend.store.tx import Tx
+
+HORIZON = HOUR  # an entry whose node lives but forgot it comes back after this; longer than any attempt may last
+
+
+class Kind(IntEnum):
+    MAIL = 1
+    SMS = 2
+    POST = 3
+
+
+class Priority(IntEnum):
+    """Lower goes first. The numbers are those of an API_USER's emailType (conventions §3.2)."""
+
+    TRIGGER = 0
+    BATCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One entry. `id` is unique in the account; `ref` says what it is about (a recipient, an SMS, an event)."""
+
+    account_id: int
+    id: int
+    kind: Kind
+    lane: str
+    due: int
+    priority: int
+    ref: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An entry that a node works on. `tries` counts this attempt too."""
+
+    account_id: int
+    id: int
+    kind: Kind
+    ref: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """An entry that waits again. `counts` is False when nothing was tried (held, no room)."""
+
+    account_id: int
+    id: int
+    due: int
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One account's entries of one priority in one lane: what a claim takes from."""
+
+    lane: str
+    account_id: int
+    priority: int
+
+
+async def put(tx: Tx, works: Iterable[Work]) -> None:
+    await rows.put(tx, [(w.account_id, w.id, int(w.kind), w.lane, w.due, w.priority, w.ref) for w in works])
+
+
+async def due(tx: Tx, node: int, now_us: int, limit: int) -> list[Key]:
+    """What `node` could claim from, the longest waiting first."""
+    return [Key(*found) for found in await rows.due(tx, node, now_us, limit)]
+
+
+async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
+    """Make `lane` the node's own; False when another has it."""
+    return await rows.lease_lane(tx, lane, node)
+
+
+async def claim(tx: Tx, key: Key, now_us: int, limit: int, node: int) -> list[Claimed]:
+    """Lease up to `limit` due entries to `node`. They are its own until it settles them or its lease ends."""
+    found = await rows.claim(tx, (key.lane, key.account_id, key.priority), now_us, limit, node, now_us + HORIZON)
+    return [Claimed(key.account_id, entry_id, Kind(kind), ref, tries) for entry_id, kind, ref, tries in found]
+
+
+async def finish(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Remove final entries, given as (account_id, id). Returns those that `node` still held: only for these may
+    the outcome be recorded, the others were given back and will be tried by another node."""
+    by_account: dict[int, list[int]] = {}
+    for account_id, entry_id in done:
+        by_account.setdefault(account_id, []).append(entry_id)
+    kept: set[tuple[int, int]] = set()
+    for account_id, ids in sorted(by_account.items()):
+        kept |= {(account_id, entry_id) for entry_id in await rows.finish(tx, account_id, node, sorted(ids))}
+    return kept
+
+
+async def later(tx: Tx, node: int, entries: Sequence[Later]) -> set[tuple[int, int]]:
+    """Give entries back until their due. Returns those that `node` still held."""
+    ordered = sorted((e.account_id, e.id, e.due, 0 if e.counts else 1) for e in entries)
+    return await rows.later(tx, node, ordered)
+
+
+async def release_lane(tx: Tx, lane: str, node: int, keys: Iterable[Key]) -> None:
+    """`node` is done with `lane` for now; the hints of what it took from are set right."""
+    for key in sorted(keys, key=lambda k: (k.account_id, k.priority)):
+        await rows.refresh(tx, (key.lane, key.account_id, key.priority))
+    await rows.free_lane(tx, lane, node)

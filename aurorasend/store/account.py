@@ -1,0 +1,151 @@
+"""Rows of accounts, API users, SMS users, domains and their limits. The rules are in aurorasend.account."""
+
+from sqlalchemy import bindparam, select
+
+from aurorasend.store.schema import account as accounts
+from aurorasend.store.schema import api_user as api_users
+from aurorasend.store.schema import domain as domains
+from aurorasend.store.schema import login as logins
+from aurorasend.store.schema import sms_user as sms_users
+from aurorasend.store.tx import Row, Statement, Tx, compiled
+
+_ACCOUNT = (
+    accounts.c.id,
+    accounts.c.name,
+    accounts.c.region,
+    accounts.c.frozen,
+    accounts.c.paying,
+    accounts.c.calendar,
+    accounts.c.sms,
+    accounts.c.alternative,
+    accounts.c.bounce_interception,
+    accounts.c.ip_filter,
+    accounts.c.check_balance,
+    accounts.c.daily_quota,
+    accounts.c.send_rate,
+    accounts.c.query_rate,
+    accounts.c.template_limit,
+    accounts.c.domain_limit,
+    accounts.c.api_user_limit,
+    accounts.c.manual_audit,
+)
+ACCOUNT_COLUMNS = len(_ACCOUNT)  # leading columns of every row below that names an account
+
+_API_USER = compiled(
+    select(
+        *_ACCOUNT,
+        *(getattr(api_users.c, name) for name in ("id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match")),
+        *(getattr(api_users.c, name) for name in ("key_hash", "old_key_hash", "old_key_until")),
+        domains.c.id,
+        domains.c.name,
+        domains.c.verified,
+    )
+    .select_from(logins)
+    .join(api_users, (api_users.c.account_id == logins.c.account_id) & (api_users.c.id == logins.c.ref))
+    .join(accounts, accounts.c.id == logins.c.account_id)
+    .join(domains, (domains.c.account_id == api_users.c.account_id) & (domains.c.id == api_users.c.domain_id))
+    .where((logins.c.kind == bindparam("kind")) & (logins.c.name == bindparam("name")) & (api_users.c.enabled != bindparam("off"))),
+    "kind",
+    "name",
+    "off",
+)
+_SMS_USER = compiled(
+    select(*_ACCOUNT, sms_users.c.id, sms_users.c.key, sms_users.c.enabled)
+    .select_from(logins)
+    .join(sms_users, (sms_users.c.account_id == logins.c.account_id) & (sms_users.c.id == logins.c.ref))
+    .join(accounts, accounts.c.id == logins.c.account_id)
+    .where((logins.c.kind == bindparam("kind")) & (logins.c.name == bindparam("name"))),
+    "kind",
+    "name",
+)
+_BY_NAME = compiled(select(*_ACCOUNT).where(accounts.c.name == bindparam("account_name")), "account_name")
+_ALL = compiled(select(*_ACCOUNT).order_by(accounts.c.id))
+_IP_ENTRIES = Statement("SELECT entry FROM ip_entry WHERE account_id = $1 ORDER BY id")
+_LOCK = Statement(sqlite="SELECT 1 FROM account WHERE id = $1", postgres="SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE")
+_DOMAIN = Statement("SELECT id, name, verified FROM domain WHERE account_id = $1 AND name = $2")
+_DOMAINS = Statement("SELECT id, name, verified, selector FROM domain WHERE account_id = $1 ORDER BY id")
+_DOMAIN_KEYS = Statement("SELECT name, selector, rsa_key, ed25519_key FROM domain WHERE account_id = $1 AND id = $2")
+_REGISTERED = Statement("SELECT address FROM test_recipient WHERE account_id = $1 AND address IN texts($2)")
+_SPEND = Statement("UPDATE account SET balance = balance - $2 WHERE id = $1 AND balance >= $2")
+_ADD_QUOTA = Statement(
+    "INSERT INTO quota (account_id, day, used) VALUES ($1, $2, $3) ON CONFLICT (account_id, day) "
+    "DO UPDATE SET used = quota.used + $3 RETURNING used"
+)
+_SUB_QUOTA = Statement("UPDATE quota SET used = used - $3 WHERE account_id = $1 AND day = $2")
+_OLD_PORTIONS = Statement("DELETE FROM allowance WHERE account_id = $1 AND scope = $2 AND at <= $3")
+_TAKEN = Statement("SELECT coalesce(sum(portion), 0) FROM allowance WHERE account_id = $1 AND scope = $2")
+_TAKE = Statement(
+    "INSERT INTO allowance (account_id, scope, at, node, portion) VALUES ($1, $2, $3, $4, $5) "
+    "ON CONFLICT (account_id, scope, at, node) DO UPDATE SET portion = allowance.portion + $5"
+)
+
+
+async def api_user(tx: Tx, name: str) -> Row | None:
+    return await tx.row(_API_USER, "api", name, 0)
+
+
+async def sms_user(tx: Tx, name: str) -> Row | None:
+    return await tx.row(_SMS_USER, "sms", name)
+
+
+async def account(tx: Tx, name: str) -> Row | None:
+    return await tx.row(_BY_NAME, name)
+
+
+async def every(tx: Tx) -> list[Row]:
+    return await tx.rows(_ALL)
+
+
+async def ip_entries(tx: Tx, account_id: int) -> list[str]:
+    return [row[0] for row in await tx.rows(_IP_ENTRIES, account_id)]
+
+
+async def lock(tx: Tx, account_id: int) -> None:
+    """Until the transaction ends nobody else holds this account's lock (SQLite: one writer anyway)."""
+    await tx.row(_LOCK, account_id)
+
+
+async def domain(tx: Tx, account_id: int, name: str) -> Row | None:
+    """(id, name, verified)"""
+    return await tx.row(_DOMAIN, account_id, name)
+
+
+async def domains_of(tx: Tx, account_id: int) -> list[Row]:
+    """(id, name, verified, selector)"""
+    return await tx.rows(_DOMAINS, account_id)
+
+
+async def domain_keys(tx: Tx, account_id: int, domain_id: int) -> Row | None:
+    """(name, selector, sealed RSA key, sealed Ed25519 key or None)"""
+    return await tx.row(_DOMAIN_KEYS, account_id, domain_id)
+
+
+async def registered(tx: Tx, account_id: int, addresses: list[str]) -> set[str]:
+    """Which of the normalised `addresses` are test recipients of the account."""
+    return {row[0] for row in await tx.rows(_REGISTERED, account_id, tx.many(addresses))}
+
+
+async def spend(tx: Tx, account_id: int, mails: int) -> bool:
+    """Pay for `mails`; False, and nothing paid, when the balance is too low."""
+    return await tx.run(_SPEND, account_id, mails) == 1
+
+
+async def use_quota(tx: Tx, account_id: int, day: str, recipients: int, limit: int) -> bool:
+    """Count `recipients` of the day; False, and nothing counted, when they would overrun `limit`."""
+    row = await tx.row(_ADD_QUOTA, account_id, day, recipients)
+    if row is not None and row[0] <= limit:
+        return True
+    await tx.run(_SUB_QUOTA, account_id, day, recipients)
+    return False
+
+
+async def take_portion(tx: Tx, account_id: int, scope: str, at: tuple[int, int], wanted: tuple[int, int], node: int) -> int:
+    """Of `wanted` = (portion, limit) in the window `at` = (now, its begin): how much `node` may use, 0 when all is taken."""
+    (now_us, begin_us), (portion, limit) = at, wanted
+    await lock(tx, account_id)
+    await tx.run(_OLD_PORTIONS, account_id, scope, begin_us)
+    row = await tx.row(_TAKEN, account_id, scope)
+    granted = max(0, min(portion, limit - int(row[0]) if row else 0))
+    if granted:
+        await tx.run(_TAKE, account_id, scope, now_us, node, granted)
+    return granted

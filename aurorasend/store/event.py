@@ -1,0 +1,46 @@
+"""Rows of `event`, `counter` and `webhook`. The rules are in aurorasend.event."""
+
+from collections.abc import Sequence
+
+from aurorasend.store.schema import event
+from aurorasend.store.tx import Row, Statement, Tx
+
+Dimensions = tuple[int, int, int, int, str, int, int]  # account, hour, API user, label, recipient domain, kind, sub status
+
+_COLUMNS = ("account_id", "id", "kind", "at", "submission_id", "recipient_id", "detail")
+_COUNT = Statement(
+    "INSERT INTO counter (account_id, hour, api_user_id, label_id, domain, kind, sub_status, n) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
+    "ON CONFLICT (account_id, hour, api_user_id, label_id, domain, kind, sub_status) DO UPDATE SET n = counter.n + excluded.n"
+)
+_WEBHOOKS = Statement("SELECT account_id, id, api_user_id, events FROM webhook WHERE account_id IN ids($1)")
+_OF_SUBMISSION = Statement(
+    "SELECT id, kind, at, recipient_id, detail FROM event WHERE account_id = $1 AND submission_id = $2 ORDER BY at, id LIMIT $3"
+)
+_COUNTED = Statement(
+    "SELECT kind, sub_status, sum(n) FROM counter WHERE account_id = $1 GROUP BY kind, sub_status ORDER BY kind, sub_status"
+)
+
+
+async def add(tx: Tx, rows: Sequence[Row]) -> None:
+    await tx.insert(event, _COLUMNS, rows)
+
+
+async def count(tx: Tx, counts: dict[Dimensions, int]) -> None:
+    """Sorted, so that two transactions never wait for each other."""
+    if counts:
+        await tx.run_many(_COUNT, [(*key, number) for key, number in sorted(counts.items())])
+
+
+async def webhooks(tx: Tx, account_ids: Sequence[int]) -> list[Row]:
+    """(account_id, id, api_user_id or 0 for all, event numbers with commas)"""
+    return await tx.rows(_WEBHOOKS, tx.many(account_ids))
+
+
+async def of_submission(tx: Tx, account_id: int, submission_id: int, limit: int) -> list[Row]:
+    """(id, kind, at, recipient_id, detail) in the order of time."""
+    return await tx.rows(_OF_SUBMISSION, account_id, submission_id, limit)
+
+
+async def totals(tx: Tx, account_id: int) -> list[Row]:
+    """(kind, sub status, how many) over all time."""
+    return await tx.rows(_COUNTED, account_id)

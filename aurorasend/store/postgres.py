@@ -1,0 +1,123 @@
+"""PostgreSQL >= 15, for several nodes. Every unit of work is a transaction on a connection of a small pool.
+
+Always: `synchronous_commit=on`; rows are written as arrays (unnest), many in one statement. Callers batch
+(submission and delivery group their work), the server groups commits of different connections itself.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import Table
+
+from aurorasend.clock import Clock
+from aurorasend.codes import Unavailable
+from aurorasend.store.tx import Engine, Row, Sequences, Statement, Unit, insert_text
+
+T = TypeVar("T")
+
+POOL = 8
+COMMAND_S = 60  # longest statement
+ACQUIRE_S = 30  # longest wait for a connection
+REPEATS = 5  # how often a unit is run again
+
+# What another transaction caused. A unit looks before it writes, so two that write the same name at the same time are
+# told apart by running the second again: then it finds what the first wrote.
+_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,  # disk full, too many connections
+    asyncpg.PostgresIOError,
+    asyncpg.QueryCanceledError,
+)
+
+
+class PostgresTx(Sequences):
+    engine: Engine = "postgres"
+
+    def __init__(self, connection: Any, inserts: dict[tuple[str, tuple[str, ...]], str]) -> None:
+        self._connection = connection
+        self._inserts = inserts
+
+    async def rows(self, sql: Statement, *args: Any) -> list[Row]:
+        return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
+
+    async def row(self, sql: Statement, *args: Any) -> Row | None:
+        record = await self._connection.fetchrow(sql.postgres, *args)
+        return None if record is None else tuple(record)
+
+    async def run(self, sql: Statement, *args: Any) -> int:
+        status: str = await self._connection.execute(sql.postgres, *args)
+        return int(status.rsplit(" ", 1)[-1]) if status[-1:].isdigit() else 0
+
+    async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
+        await self._connection.executemany(sql.postgres, rows)
+
+    async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        if not rows:
+            return
+        key = (table.name, tuple(columns))
+        if key not in self._inserts:
+            self._inserts[key] = insert_text("postgres", table, columns)
+        await self._connection.execute(self._inserts[key], *(list(column) for column in zip(*rows, strict=True)))
+
+    def many(self, values: Sequence[int] | Sequence[str]) -> Any:
+        return list(values)
+
+
+class PostgresStore:
+    engine: Engine = "postgres"
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self.url = url
+        self.clock = clock
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+        self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def write(self, unit: Unit[T]) -> T:
+        return await self._run(unit, readonly=False)
+
+    async def read(self, unit: Unit[T]) -> T:
+        return await self._run(unit, readonly=True)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except TimeoutError:
+                self._pool.terminate()
+
+    async def _run(self, unit: Unit[T], *, readonly: bool) -> T:
+        for repeat in range(REPEATS + 1):
+            try:
+                pool = self._pool or await self._open()
+                async with pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction(readonly=readonly):
+                    return await unit(PostgresTx(connection, self._inserts))
+            except _AGAIN:
+                if repeat == REPEATS:
+                    raise
+            except _AWAY as error:
+                raise Unavailable(f"postgres: {type(error).__name__}: {error}") from error
+        raise AssertionError("the last repeat returns or raises")
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self.url,
+                    min_size=1,
+                    max_size=POOL,
+                    command_timeout=COMMAND_S,
+                    statement_cache_size=512,
+                    timeout=10,
+                    server_settings={"synchronous_commit": "on", "application_name": "aurorasend", "jit": "off"},
+                )
+        return self._pool

@@ -1,0 +1,302 @@
+"""The tables of both engines. Alembic's chain in migrations/ builds them; a test compares the two.
+
+Rules (design §7): times are UTC microseconds; flags are 0 and 1; only BigInteger, Text and LargeBinary, so that
+one statement serves both engines; a table that holds an account's things has the primary key (account_id, id).
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, PrimaryKeyConstraint, Table, Text, UniqueConstraint, text
+
+metadata = MetaData()
+
+
+def _int(name: str, default: int | None = 0) -> Column[int]:
+    """A whole number; `default=None` leaves it nullable, for "the setting decides"."""
+    if default is None:
+        return Column(name, BigInteger, nullable=True)
+    return Column(name, BigInteger, nullable=False, server_default=text(str(default)))
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=text("''"))
+
+
+def _bytes(name: str, *, nullable: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=nullable)
+
+
+def _of_account(name: str, *columns: Column[Any] | UniqueConstraint) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("account_id", BigInteger, nullable=False),
+        Column("id", BigInteger, nullable=False),
+        *columns,
+        PrimaryKeyConstraint("account_id", "id"),
+    )
+
+
+# -- the installation
+
+sequence = Table("sequence", metadata, Column("name", Text, primary_key=True), _int("next"))
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
+# One row per process that ever ran: `id` is the worker number of messageIds and is never reused.
+node = Table("node", metadata, Column("id", BigInteger, primary_key=True, autoincrement=False), _text("host"), _int("delivers"), _int("started"), _int("until"))
+# A lane is worked on by one node at a time.
+lane = Table("lane", metadata, Column("name", Text, primary_key=True), _int("node"))
+
+# -- accounts
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, unique=True),
+    _text("region"),
+    _bytes("app_key"),  # encrypted; signs webhooks
+    _int("frozen"),
+    _int("paying", 1),
+    _int("calendar", 1),
+    _int("sms", 1),
+    _int("alternative"),  # html and plain may coexist, mail.md §2.1
+    _int("bounce_interception", 1),
+    _int("ip_filter"),
+    _int("check_balance"),
+    _int("balance"),  # mails paid for
+    _int("daily_quota", None),
+    _int("send_rate", None),  # per minute and API_USER
+    _int("query_rate", None),  # per minute, API_USER and endpoint
+    _int("template_limit", None),
+    _int("domain_limit", None),
+    _int("api_user_limit", None),
+    _int("manual_audit", None),  # templates wait for a person
+    _int("created"),
+)
+# Names that must be found without knowing the account: API_USER, SMS_USER, tracking host.
+login = Table(
+    "login", metadata, Column("kind", Text), Column("name", Text), _int("account_id"), _int("ref"), PrimaryKeyConstraint("kind", "name")
+)
+api_user = _of_account(
+    "api_user",
+    _text("name"),
+    _int("email_type"),  # 0 trigger, 1 batch
+    _int("is_test"),
+    _int("domain_id"),
+    _bytes("key_hash"),
+    _bytes("old_key_hash", nullable=True),
+    _int("old_key_until"),
+    _int("open"),
+    _int("click"),
+    _int("unsubscribe", 1),
+    _int("content_match"),
+    _int("enabled", 1),
+    _int("created"),
+    _int("updated"),
+)
+sms_user = _of_account("sms_user", _text("name"), _bytes("key"), _int("enabled", 1), _int("created"), _int("updated"))
+ip_entry = _of_account("ip_entry", _text("entry"), _int("created"))
+domain = _of_account(
+    "domain",
+    _text("name"),
+    _int("verified"),
+    _text("selector"),
+    _bytes("rsa_key"),  # encrypted PKCS8
+    _bytes("ed25519_key", nullable=True),
+    _int("created"),
+    _int("updated"),
+    UniqueConstraint("account_id", "name", name="domain_name"),
+)
+tracking_domain = _of_account("tracking_domain", _text("host"), _int("verified"), _int("https"), _int("created"), _int("updated"))
+test_recipient = Table(
+    "test_recipient", metadata, _int("account_id"), _text("address"), PrimaryKeyConstraint("account_id", "address")
+)
+label = _of_account(
+    "label",
+    _text("name"),
+    _text("folded"),
+    _int("created"),
+    _int("updated"),
+    UniqueConstraint("account_id", "name", name="label_name"),
+)
+template = _of_account(
+    "template",
+    _text("invoke_name"),
+    _text("name"),
+    _int("type"),
+    _text("subject"),
+    _text("summary"),
+    _int("stat"),
+    _int("created"),
+    _int("updated"),
+    _text("html"),  # the long ones last: SQLite reads a row up to the column that it needs
+    _text("text"),
+    UniqueConstraint("account_id", "invoke_name", name="template_invoke_name"),
+)
+quota = Table("quota", metadata, _int("account_id"), _text("day"), _int("used"), PrimaryKeyConstraint("account_id", "day"))
+# Portions of a rolling-minute limit that nodes took for themselves.
+allowance = Table(
+    "allowance",
+    metadata,
+    _int("account_id"),
+    _text("scope"),
+    _int("at"),
+    _int("node"),
+    _int("portion"),
+    PrimaryKeyConstraint("account_id", "scope", "at", "node"),
+)
+
+# -- what customers hand over
+
+submission = _of_account(
+    "submission",
+    _int("api_user_id"),
+    _int("domain_id"),
+    _text("message_id"),
+    _int("email_type"),
+    _int("label_id"),
+    _text("label_name"),
+    _text("tags"),
+    _text("user_headers"),  # SC-Custom- headers as JSON, "" when none
+    _int("first_recipient"),
+    _int("recipients"),
+    _int("created"),
+)
+content = Table(
+    "content",
+    metadata,
+    _int("account_id"),
+    _int("submission_id"),
+    _int("part"),
+    _int("chunk"),
+    _bytes("data"),
+    PrimaryKeyConstraint("account_id", "submission_id", "part", "chunk"),
+)
+# Content that is written before the transaction that accepts it; what stays here is swept.
+staged = _of_account("staged", _int("at"))
+recipient = _of_account(
+    "recipient",
+    _int("submission_id"),
+    _int("position"),
+    _text("address"),
+    _bytes("variables", nullable=True),
+    _int("state"),
+    _int("sub_status"),
+    _int("tries"),
+    _text("log"),
+    _text("out_ip"),
+    _int("created"),
+    _int("updated"),
+)
+# scope: "api:<id>" or "sms:<id>"; the answer is replayed byte for byte.
+request_id = Table(
+    "request_id",
+    metadata,
+    _int("account_id"),
+    _text("scope"),
+    _text("key"),
+    _bytes("hash"),
+    _bytes("answer"),
+    _int("until"),
+    PrimaryKeyConstraint("account_id", "scope", "key"),
+)
+
+# -- SMS
+
+sms_template = _of_account(
+    "sms_template",
+    _text("name"),
+    _text("folded"),
+    _text("text"),
+    _text("sign"),
+    _int("sign_position"),
+    _int("sms_type"),
+    _int("stat"),
+    _int("created"),
+    _int("updated"),
+    UniqueConstraint("account_id", "folded", name="sms_template_name"),
+)
+sms_submission = _of_account(
+    "sms_submission",
+    _text("sms_user"),
+    _int("template_id"),
+    _text("text"),
+    _int("msg_type"),
+    _text("sender"),
+    _int("label_id"),
+    _text("custom"),
+    _int("created"),
+)
+sms_message = _of_account(
+    "sms_message",
+    _int("submission_id"),
+    _text("token"),
+    _text("phone"),
+    _text("e164"),
+    _text("vars"),
+    _int("state"),
+    _int("code"),
+    _text("log"),
+    _int("pieces"),
+    _int("outbound"),
+    _int("created"),
+    _int("updated"),
+)
+Index("sms_message_number", sms_message.c.account_id, sms_message.c.e164, sms_message.c.created)
+Index("sms_message_submission", sms_message.c.account_id, sms_message.c.submission_id)
+
+# -- the queue
+
+work = _of_account("work", _int("kind"), _text("lane"), _int("due"), _int("priority"), _int("ref"), _int("tries"), _int("lease"))
+Index("work_due", work.c.lane, work.c.account_id, work.c.priority, work.c.due)
+# A hint: the earliest due of each (lane, account, priority) that has any work. Can be rebuilt from `work`.
+ready = Table(
+    "ready",
+    metadata,
+    _text("lane"),
+    _int("account_id"),
+    _int("priority"),
+    _int("next_due"),
+    PrimaryKeyConstraint("lane", "account_id", "priority"),
+)
+Index("ready_next_due", ready.c.next_due)
+
+# -- what happened
+
+event = _of_account("event", _int("kind"), _int("at"), _int("submission_id"), _int("recipient_id"), _bytes("detail"))
+# For explain: attempts that changed nothing a customer is told of (deferrals).
+Index("event_submission", event.c.account_id, event.c.submission_id)
+counter = Table(
+    "counter",
+    metadata,
+    _int("account_id"),
+    _int("hour"),  # of the send request, in hours since 1970 UTC
+    _int("api_user_id"),
+    _int("label_id"),
+    _text("domain"),  # of the recipient
+    _int("kind"),
+    _int("sub_status"),
+    _int("n"),
+    PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "domain", "kind", "sub_status"),
+)
+# list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". scope: an API_USER's name, "" for all.
+suppression = Table(
+    "suppression",
+    metadata,
+    _int("account_id"),
+    _text("key"),
+    _text("list"),
+    _text("scope"),
+    _int("strikes"),
+    _text("reason"),
+    _int("created"),
+    _int("expires"),
+    PrimaryKeyConstraint("account_id", "key", "list", "scope"),
+)
+webhook = _of_account("webhook", _text("url"), _int("api_user_id"), _text("events"), _int("created"), _int("updated"))
+
+# -- the sandbox: mail and SMS that were caught
+
+sandbox = _of_account(
+    "sandbox", _text("kind"), _int("at"), _text("mail_from"), _text("recipient"), _text("subject"), _int("size"), _bytes("raw")
+)

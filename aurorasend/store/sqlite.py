@@ -1,0 +1,262 @@
+"""SQLite: the embedded default. One writer thread per process with group commit, and a few readers.
+
+Always: `journal_mode=WAL`, `synchronous=FULL`, so that a commit is on disk before anybody hears of it. Several
+processes may share the file: they take turns by file locks, which the kernel drops when a process dies.
+"""
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Table
+
+from aurorasend.clock import Clock
+from aurorasend.codes import Unavailable
+from aurorasend.store.tx import Engine, Row, Sequences, Statement, Unit, insert_text
+
+T = TypeVar("T")
+
+GROUP = 512  # units in one commit at most; bounds how long the first of them waits
+READERS = 4
+BUSY_S = 30  # longest wait for another process
+CHECKPOINT_PAGES = 4000  # 16 MB of WAL; less costs rate, more costs tail latency
+STATEMENTS = 512
+
+
+class SqliteTx(Sequences):
+    engine: Engine = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def rows(self, sql: Statement, *args: Any) -> list[Row]:
+        return self._connection.execute(sql.sqlite, args).fetchall()
+
+    async def row(self, sql: Statement, *args: Any) -> Row | None:
+        # All rows are stepped through: a change with RETURNING is complete only then.
+        found = self._connection.execute(sql.sqlite, args).fetchall()
+        return found[0] if found else None
+
+    async def run(self, sql: Statement, *args: Any) -> int:
+        return self._connection.execute(sql.sqlite, args).rowcount
+
+    async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
+        self._connection.executemany(sql.sqlite, rows)
+
+    async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        key = (table.name, tuple(columns))
+        if key not in self._inserts:
+            self._inserts[key] = insert_text("sqlite", table, columns)
+        self._connection.executemany(self._inserts[key], rows)
+
+    def many(self, values: Sequence[int] | Sequence[str]) -> Any:
+        return msgspec.json.encode(values).decode()
+
+
+class _Wanted:
+    """A unit that waits for the writer, and who waits for it."""
+
+    __slots__ = ("error", "future", "loop", "result", "unit")
+
+    def __init__(self, unit: Unit[Any]) -> None:
+        self.unit = unit
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def answer(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class _Turn:
+    """Whose turn it is to write, among processes. Two locks: who waits for the second holds the first, so that a
+    process that writes without pause cannot overtake one that waits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._next = os.open(folder / "write.next", os.O_RDWR | os.O_CREAT, 0o600)
+        self._now = os.open(folder / "write.now", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def take(self) -> None:
+        fcntl.flock(self._next, fcntl.LOCK_EX)
+        fcntl.flock(self._now, fcntl.LOCK_EX)
+        fcntl.flock(self._next, fcntl.LOCK_UN)
+
+    def give(self) -> None:
+        fcntl.flock(self._now, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._next)
+        os.close(self._now)
+
+
+class SqliteStore:
+    engine: Engine = "sqlite"
+
+    def __init__(self, path: Path, clock: Clock, *, synchronous: str = "FULL") -> None:
+        """`synchronous` is a parameter only for the test that shows that FULL is needed."""
+        self.path = path
+        self.clock = clock
+        self._synchronous = synchronous
+        self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
+        self._turn = _Turn(path.parent)
+        self._readers = ThreadPoolExecutor(READERS, "store-read")
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
+        self._closed = False
+        self._writer.start()
+
+    async def write(self, unit: Unit[T]) -> T:
+        if self._closed:
+            raise Unavailable("the store is closed")
+        wanted = _Wanted(unit)
+        self._wanted.put(wanted)
+        return await wanted.future  # type: ignore[no-any-return]
+
+    async def read(self, unit: Unit[T]) -> T:
+        if self._closed:
+            raise Unavailable("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, unit)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._wanted.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown()
+        for connection in self._opened:
+            connection.close()
+        self._turn.close()
+
+    # -- the writer thread
+
+    def _write_all(self) -> None:
+        connection = self._open()
+        tx = SqliteTx(connection)
+        while True:
+            group = self._gather()
+            ours = [wanted for wanted in group if wanted is not None]
+            if ours:
+                self._turn.take()
+                try:
+                    _commit_group(connection, tx, ours)
+                finally:
+                    self._turn.give()
+                _tell(ours)
+            if len(ours) < len(group):
+                return
+
+    def _gather(self) -> list[_Wanted | None]:
+        """At least one unit, and all that wait by then; None ends the thread."""
+        group = [self._wanted.get()]
+        while len(group) < GROUP and group[-1] is not None:
+            try:
+                group.append(self._wanted.get_nowait())
+            except queue.Empty:
+                break
+        return group
+
+    # -- readers
+
+    def _read(self, unit: Unit[T]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._open()
+            connection.execute("PRAGMA query_only = 1")
+        try:
+            connection.execute("BEGIN")
+            try:
+                return _drive(unit(SqliteTx(connection)))
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"sqlite: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA cache_size = -32768")
+        self._opened.append(connection)
+        return connection
+
+
+def _tell(group: list[_Wanted]) -> None:
+    """Answer every waiting task, one wake-up for each event loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
+    for wanted in group:
+        loops.setdefault(wanted.loop, []).append(wanted)
+    for loop, theirs in loops.items():
+        try:
+            loop.call_soon_threadsafe(lambda theirs=theirs: [wanted.answer() for wanted in theirs])  # type: ignore[misc]
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            continue
+
+
+def _drive(unit: Coroutine[Any, Any, T]) -> T:
+    """Run a unit of work here and now: all that it awaits is already there."""
+    try:
+        unit.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    unit.close()
+    raise RuntimeError("a unit of work awaited something other than its transaction")
+
+
+def _commit_group(connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted]) -> None:
+    """One transaction for the group. A unit that fails undoes only itself; when the commit fails, all fail."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for wanted in group:
+            _run_unit(connection, tx, wanted, alone=len(group) == 1)
+        connection.execute("COMMIT")
+    except Exception as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for wanted in group:
+            if wanted.error is None:
+                wanted.error = _trouble(error)
+
+
+def _run_unit(connection: sqlite3.Connection, tx: SqliteTx, wanted: _Wanted, *, alone: bool) -> None:
+    if wanted.future.cancelled():  # nobody waits for the answer, so nothing was promised
+        return
+    if not alone:
+        connection.execute("SAVEPOINT unit")
+    try:
+        wanted.result = _drive(wanted.unit(tx))
+    except Exception as error:
+        wanted.error = _trouble(error)
+        if not connection.in_transaction:  # SQLite itself undid everything (disk full, I/O error)
+            raise
+        if alone:
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN")
+        else:
+            connection.execute("ROLLBACK TO unit")
+    if not alone:
+        connection.execute("RELEASE unit")
+
+
+def _trouble(error: Exception) -> Exception:
+    """The disk's and the lock's failures are Unavailable; everything else is passed on as it is."""
+    return Unavailable(f"sqlite: {error}") if isinstance(error, sqlite3.OperationalError | OSError) else error

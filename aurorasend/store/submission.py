@@ -1,0 +1,138 @@
+"""Rows of submissions, content, recipients and remembered request ids. The rules are in aurorasend.submission and delivery."""
+
+from collections.abc import Sequence
+
+from aurorasend.store.schema import content, recipient, submission
+from aurorasend.store.tx import Row, Statement, Tx
+
+_SUBMISSION = (
+    "account_id",
+    "id",
+    "api_user_id",
+    "domain_id",
+    "message_id",
+    "email_type",
+    "label_id",
+    "label_name",
+    "tags",
+    "user_headers",
+    "first_recipient",
+    "recipients",
+    "created",
+)
+_CONTENT = ("account_id", "submission_id", "part", "chunk", "data")
+_RECIPIENT = ("account_id", "id", "submission_id", "position", "address", "variables", "created", "updated")
+
+_STAGE = Statement("INSERT INTO staged (account_id, id, at) VALUES ($1, $2, $3)")
+_UNSTAGE = Statement("DELETE FROM staged WHERE account_id = $1 AND id = $2")
+_OLD_STAGED = Statement("SELECT account_id, id FROM staged WHERE at < $1 LIMIT $2")
+_DROP_CONTENT = Statement("DELETE FROM content WHERE account_id = $1 AND submission_id = $2")
+_EXPIRE_REQUEST = Statement("DELETE FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3 AND until <= $4")
+_CLAIM_REQUEST = Statement(
+    "INSERT INTO request_id (account_id, scope, key, hash, answer, until) VALUES ($1, $2, $3, $4, $5, $6) "
+    "ON CONFLICT (account_id, scope, key) DO NOTHING RETURNING 1"
+)
+_KNOWN_REQUEST = Statement("SELECT hash, answer FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
+_FORGET_REQUEST = Statement("DELETE FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
+_OLD_REQUESTS = Statement("DELETE FROM request_id WHERE until <= $1")
+_SUBMISSIONS = Statement(
+    "SELECT id, api_user_id, domain_id, message_id, email_type, label_id, created FROM submission WHERE account_id = $1 AND id IN ids($2)"
+)
+_SUBMISSION_WHOLE = Statement(
+    "SELECT id, api_user_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created "
+    "FROM submission WHERE account_id = $1 AND id = $2"
+)
+_PARTS = Statement("SELECT part, chunk, data FROM content WHERE account_id = $1 AND submission_id = $2 ORDER BY part, chunk")
+_RECIPIENTS = Statement(
+    "SELECT id, submission_id, position, address, variables, created FROM recipient WHERE account_id = $1 AND id IN ids($2)"
+)
+_RECIPIENT_WHOLE = Statement(
+    "SELECT id, position, address, state, sub_status, tries, log, out_ip, created, updated FROM recipient "
+    "WHERE account_id = $1 AND id >= $2 AND id < $3 ORDER BY id"
+)
+_SET_RECIPIENT = Statement(
+    "UPDATE recipient SET state = $3, sub_status = $4, tries = $5, log = $6, out_ip = $7, updated = $8 WHERE account_id = $1 AND id = $2"
+)
+
+
+async def add_submissions(tx: Tx, rows: Sequence[Row]) -> None:
+    await tx.insert(submission, _SUBMISSION, rows)
+
+
+async def add_content(tx: Tx, rows: Sequence[Row]) -> None:
+    """Rows of (account_id, submission_id, part, chunk, data)."""
+    await tx.insert(content, _CONTENT, rows)
+
+
+async def add_recipients(tx: Tx, rows: Sequence[Row]) -> None:
+    await tx.insert(recipient, _RECIPIENT, rows)
+
+
+async def add_staged(tx: Tx, account_id: int, submission_id: int, at: int) -> None:
+    await tx.run(_STAGE, account_id, submission_id, at)
+
+
+async def unstage(tx: Tx, account_id: int, submission_id: int) -> None:
+    await tx.run(_UNSTAGE, account_id, submission_id)
+
+
+async def sweep_staged(tx: Tx, before: int, limit: int) -> int:
+    """Remove content that was staged before `before` and never accepted; returns how many submissions that were."""
+    old = await tx.rows(_OLD_STAGED, before, limit)
+    for account_id, submission_id in old:
+        await tx.run(_DROP_CONTENT, account_id, submission_id)
+        await tx.run(_UNSTAGE, account_id, submission_id)
+    return len(old)
+
+
+async def claim_request(tx: Tx, request: tuple[int, str, str], said: tuple[bytes, bytes], times: tuple[int, int]) -> Row | None:
+    """Remember `request` = (account_id, scope, key) with `said` = (hash, answer) over `times` = (now, until).
+    None when that was done; the (hash, answer) that is remembered already otherwise."""
+    await tx.run(_EXPIRE_REQUEST, *request, times[0])
+    if await tx.row(_CLAIM_REQUEST, *request, *said, times[1]):
+        return None
+    known = await tx.row(_KNOWN_REQUEST, *request)
+    return (bytes(known[0]), bytes(known[1])) if known else None
+
+
+async def forget_request(tx: Tx, account_id: int, scope: str, key: str) -> None:
+    await tx.run(_FORGET_REQUEST, account_id, scope, key)
+
+
+async def sweep_requests(tx: Tx, now: int) -> int:
+    return await tx.run(_OLD_REQUESTS, now)
+
+
+async def submissions(tx: Tx, account_id: int, ids: Sequence[int]) -> list[Row]:
+    """(id, api_user_id, domain_id, message_id, email_type, label_id, created)"""
+    return await tx.rows(_SUBMISSIONS, account_id, tx.many(ids))
+
+
+async def submission_whole(tx: Tx, account_id: int, submission_id: int) -> Row | None:
+    """(id, api_user_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created)"""
+    return await tx.row(_SUBMISSION_WHOLE, account_id, submission_id)
+
+
+async def parts(tx: Tx, account_id: int, submission_id: int) -> list[bytes]:
+    """The content's parts in order, each put together from its chunks."""
+    whole: list[list[bytes]] = []
+    for part, _, data in await tx.rows(_PARTS, account_id, submission_id):
+        while len(whole) <= part:
+            whole.append([])
+        whole[part].append(bytes(data))
+    return [chunks[0] if len(chunks) == 1 else b"".join(chunks) for chunks in whole]
+
+
+async def recipients(tx: Tx, account_id: int, ids: Sequence[int]) -> list[Row]:
+    """(id, submission_id, position, address, variables, created)"""
+    return await tx.rows(_RECIPIENTS, account_id, tx.many(ids))
+
+
+async def recipients_whole(tx: Tx, account_id: int, first: int, end: int) -> list[Row]:
+    """(id, position, address, state, sub_status, tries, log, out_ip, created, updated) of ids in [first, end)."""
+    return await tx.rows(_RECIPIENT_WHOLE, account_id, first, end)
+
+
+async def set_recipients(tx: Tx, rows: Sequence[Row]) -> None:
+    """Rows of (account_id, id, state, sub_status, tries, log, out_ip, updated)."""
+    await tx.run_many(_SET_RECIPIENT, rows)

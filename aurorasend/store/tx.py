@@ -1,0 +1,135 @@
+"""What both engines offer: statements, transactions, and a store that runs units of work in them.
+
+A unit of work is `async def unit(tx) -> T`. It awaits nothing but its `tx`, and may be run again from the
+start (its transaction was rolled back), so it changes nothing outside the store. On SQLite it runs in the
+writer thread, many units to one commit, each in its SAVEPOINT; on PostgreSQL it runs on one connection of a
+pool in a transaction of its own. `write` returns only after the commit is on disk (design invariant 1).
+"""
+
+import re
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+from sqlalchemy import BigInteger, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql.base import PGDialect as PostgresDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect as SqliteDialect
+from sqlalchemy.sql.expression import ClauseElement
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Engine = Literal["sqlite", "postgres"]
+EVER = 2**62  # microseconds; a time that does not come
+
+_NUMBERED = re.compile(r"\$(\d+)")
+_MEMBER = re.compile(r"IN (ids|texts)\((\$\d+)\)")
+_ARRAY = {"ids": "bigint", "texts": "text"}
+
+
+class Statement:
+    """One SQL statement with `$1` placeholders; one text for both engines, or a variant where they differ.
+
+    `x IN ids($3)` and `x IN texts($3)` test membership in a list that the caller passes as `tx.many(values)`.
+    """
+
+    __slots__ = ("postgres", "sqlite")
+
+    def __init__(self, common: str = "", *, sqlite: str = "", postgres: str = "") -> None:
+        listed = _MEMBER.sub(r"IN (SELECT value FROM json_each(\2))", sqlite or common)
+        self.sqlite = _NUMBERED.sub(r"?\1", listed)
+        self.postgres = _MEMBER.sub(lambda found: f"= ANY({found[2]}::{_ARRAY[found[1]]}[])", postgres or common)
+        if not self.sqlite or not self.postgres:
+            raise ValueError("a statement needs a text for each engine")
+
+
+def compiled(clause: ClauseElement, *names: str) -> Statement:
+    """A cold statement from SQLAlchemy Core; its bind parameters `names` become $1, $2 ... in that order."""
+    texts: dict[str, str] = {}
+    for engine, dialect in (("sqlite", SqliteDialect(paramstyle="named")), ("postgres", PostgresDialect(paramstyle="named"))):  # type: ignore[no-untyped-call]
+        text = str(clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
+        for number, name in enumerate(names, 1):
+            text = re.sub(rf":{name}\b", f"${number}", text)
+        texts[engine] = text
+    return Statement(sqlite=texts["sqlite"], postgres=texts["postgres"])
+
+
+class Tx(Protocol):
+    """An open transaction. `engine` lets a store module choose another plan, never another result."""
+
+    engine: Engine
+
+    async def rows(self, sql: Statement, *args: Any) -> list[Row]:
+        """All rows of a SELECT, or of a change with RETURNING."""
+
+    async def row(self, sql: Statement, *args: Any) -> Row | None:
+        """The first row, or None."""
+
+    async def run(self, sql: Statement, *args: Any) -> int:
+        """How many rows were changed."""
+
+    async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
+        """The same change for each row of arguments."""
+
+    async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """All rows at once (executemany; unnest)."""
+
+    def many(self, values: Sequence[int] | Sequence[str]) -> Any:
+        """The argument for `IN ids($n)` or `IN texts($n)`."""
+
+    async def take_ids(self, name: str, count: int) -> int:
+        """The first of `count` consecutive numbers of the sequence `name`, never given out again."""
+
+    async def next_id(self, name: str) -> int:
+        """One number of the sequence `name`."""
+
+
+Unit = Callable[[Tx], Coroutine[Any, Any, T]]
+
+
+class Store(Protocol):
+    """Raises Unavailable (codes) when the store cannot answer or its disk is full; nothing was changed then,
+    unless the connection broke during the commit, when it may have been."""
+
+    engine: Engine
+
+    async def write(self, unit: Unit[T]) -> T: ...
+
+    async def read(self, unit: Unit[T]) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+_TAKE = Statement(
+    "INSERT INTO sequence (name, next) VALUES ($1, $2 + 1) ON CONFLICT (name) DO UPDATE SET next = sequence.next + $2 RETURNING next"
+)
+
+
+class Sequences:
+    """Mix-in: numbers out of the table `sequence`."""
+
+    async def take_ids(self: Tx, name: str, count: int) -> int:
+        row = await self.row(_TAKE, name, count)
+        assert row is not None
+        return int(row[0]) - count
+
+    async def next_id(self: Tx, name: str) -> int:
+        return await self.take_ids(name, 1)
+
+
+def insert_text(engine: Engine, table: Table, columns: Sequence[str]) -> str:
+    """The INSERT behind Tx.insert: `?` for executemany, unnest of arrays for PostgreSQL."""
+    names = ", ".join(columns)
+    if engine == "sqlite":
+        return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * len(columns))})"
+    arrays = ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, 1))
+    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
+
+
+def _array_type(table: Table, column: str) -> str:
+    kind = table.c[column].type
+    if isinstance(kind, BigInteger):
+        return "bigint"
+    if isinstance(kind, LargeBinary):
+        return "bytea"
+    if isinstance(kind, Text):
+        return "text"
+    raise TypeError(f"{table.name}.{column}: only BigInteger, Text and LargeBinary are used")

@@ -1,0 +1,59 @@
+"""Stores for tests: every test that takes `store` or `store_url` runs on SQLite and on PostgreSQL."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from aurorasend.clock import SystemClock
+from aurorasend.store import open_store
+from aurorasend.store.migrate import migrate
+from aurorasend.store.tx import Store
+from tests.postgres import Server, running
+
+_numbers = itertools.count(1)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the product runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for the session. What it holds is thrown away, so it need not sync; tests of durability start their own."""
+    with running("fsync=off") as server:
+        with ThreadPoolExecutor(1) as apart:  # this thread may have a running loop
+            apart.submit(asyncio.run, migrate(server.create("migrated"), Path())).result()
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """Where nothing is yet, not even the schema."""
+    if request.param == "sqlite":
+        return "sqlite"
+    server: Server = request.getfixturevalue("postgres")
+    return server.create(f"t{next(_numbers)}")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store with the newest schema and nothing in it."""
+    if request.param == "sqlite":
+        await migrate("sqlite", tmp_path)
+        return "sqlite"
+    server: Server = request.getfixturevalue("postgres")
+    return server.create(f"t{next(_numbers)}", "migrated")
+
+
+@pytest.fixture
+async def store(store_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store with the newest schema."""
+    opened = open_store(store_url, tmp_path, SystemClock())
+    yield opened
+    await opened.close()

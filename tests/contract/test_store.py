@@ -1,0 +1,124 @@
+"""What both engines must do alike: transactions, group commit, sequences, the schema."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from aurorasend.codes import Unavailable
+from aurorasend.store.schema import meta
+from aurorasend.store.tx import Statement, Store, Tx
+
+PUT = Statement("INSERT INTO meta (key, value) VALUES ($1, $2)")
+GET = Statement("SELECT value FROM meta WHERE key = $1")
+SOME = Statement("SELECT key FROM meta WHERE key IN texts($1) ORDER BY key")
+SET = Statement("UPDATE meta SET value = $2 WHERE key = $1")
+
+
+async def value(store: Store, key: str) -> str | None:
+    row = await store.read(lambda tx: tx.row(GET, key))
+    return None if row is None else row[0]
+
+
+async def test_what_was_written_can_be_read(store: Store) -> None:
+    assert await store.write(lambda tx: tx.run(PUT, "a", "1")) == 1
+    assert await value(store, "a") == "1"
+
+
+async def test_a_unit_that_fails_changes_nothing_and_hurts_no_other(store: Store) -> None:
+    async def bad(tx: Tx) -> None:
+        await tx.run(PUT, "bad", "1")
+        raise ValueError("no")
+
+    wanted = [store.write(lambda tx, n=n: tx.run(PUT, f"good{n}", "1")) for n in range(20)]  # type: ignore[misc]
+    results = await asyncio.gather(*wanted[:10], store.write(bad), *wanted[10:], return_exceptions=True)
+    assert sum(isinstance(result, ValueError) for result in results) == 1
+    assert results.count(1) == 20
+    assert await value(store, "bad") is None
+    assert all([await value(store, f"good{n}") == "1" for n in range(20)])
+
+
+async def test_a_broken_statement_hurts_no_other(store: Store) -> None:
+    results = await asyncio.gather(
+        store.write(lambda tx: tx.run(PUT, "a", "1")),
+        store.write(lambda tx: tx.run(Statement("INSERT INTO nowhere VALUES ($1)"), "x")),
+        store.write(lambda tx: tx.run(PUT, "b", "1")),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], Exception)
+    assert [results[0], results[2]] == [1, 1]
+    assert await value(store, "b") == "1"
+
+
+async def test_the_same_key_twice_at_once_is_written_once(store: Store) -> None:
+    results = await asyncio.gather(*(store.write(lambda tx: tx.run(PUT, "k", "v")) for _ in range(8)), return_exceptions=True)
+    assert results.count(1) == 1
+    assert sum(isinstance(result, Exception) for result in results) == 7
+
+
+async def test_insert_takes_many_rows_of_any_text(store: Store) -> None:
+    rows = [(f"k{n}", f"ü漢🚀'\"\\%{n}") for n in range(500)]
+    await store.write(lambda tx: tx.insert(meta, ("key", "value"), rows))
+    assert await value(store, "k499") == rows[499][1]
+    found = await store.read(lambda tx: tx.rows(SOME, tx.many(["k1", "k7", "nothing"])))
+    assert found == [("k1",), ("k7",)]
+
+
+async def test_numbers_of_a_sequence_are_never_given_twice(store: Store) -> None:
+    firsts = await asyncio.gather(*(store.write(lambda tx: tx.take_ids("x", 5)) for _ in range(40)))
+    numbers = [first + n for first in firsts for n in range(5)]
+    assert len(set(numbers)) == 200
+    assert min(numbers) == 1
+    assert await store.write(lambda tx: tx.next_id("y")) == 1
+
+
+async def test_a_reader_sees_committed_things_only(store: Store) -> None:
+    await store.write(lambda tx: tx.run(PUT, "a", "old"))
+    seen: list[str | None] = []
+
+    async def slow(tx: Tx) -> None:
+        await tx.run(SET, "a", "new")
+
+    for _ in range(20):
+        _, got = await asyncio.gather(store.write(slow), value(store, "a"))
+        seen.append(got)
+    assert set(seen) <= {"old", "new"}
+    assert await value(store, "a") == "new"
+
+
+async def test_a_read_cannot_write(store: Store) -> None:
+    with pytest.raises(Exception):  # noqa: B017 each engine has its own
+        await store.read(lambda tx: tx.run(PUT, "a", "1"))
+    assert await value(store, "a") is None
+
+
+async def test_a_closed_store_is_unavailable(store: Store) -> None:
+    await store.close()
+    if store.engine == "sqlite":
+        with pytest.raises(Unavailable):
+            await store.write(lambda tx: tx.run(PUT, "a", "1"))
+
+
+async def test_the_migrated_schema_is_the_described_one(empty_url: str, tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import Connection, create_engine, make_url
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from aurorasend.store.migrate import migrate
+    from aurorasend.store.schema import metadata
+
+    await migrate(empty_url, tmp_path)
+    await migrate(empty_url, tmp_path)  # a second time changes nothing
+
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    if empty_url == "sqlite":
+        with create_engine(f"sqlite:///{tmp_path / 'aurorasend.db'}").connect() as connection:
+            assert differences(connection) == []
+    else:
+        engine = create_async_engine(make_url(empty_url).set(drivername="postgresql+asyncpg"))
+        async with engine.connect() as async_connection:
+            assert await async_connection.run_sync(differences) == []
+        await engine.dispose()
