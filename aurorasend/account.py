@@ -1,0 +1,232 @@
+"""Accounts, their API users, SMS users and sending domains, and who a caller is.
+
+Called by endpoint (authenticator), api, submission and sms. Calls store and secret.
+Always: a key is known here only as its hash (API) or sealed (SMS); a changed key works at once, a replaced one for
+the grace period (conventions §3.3). What is read is kept for a second, so another change counts within one.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import NewType
+
+from aurorasend.clock import SECOND, Clock
+from aurorasend.secret import Vault, matches
+from aurorasend.store import account as rows
+from aurorasend.store.tx import Row, Store, Tx
+
+AccountId = NewType("AccountId", int)
+
+KEPT_US = SECOND  # how long a read caller is trusted
+KEPT_MOST = 20_000  # callers; bounds memory
+
+Addresses = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | tuple[ipaddress.IPv6Address, ipaddress.IPv6Address]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A sending domain."""
+
+    id: int
+    name: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Rates (per minute), `daily_quota` (recipients), limits of objects and `manual_audit` are None where the setting decides."""
+
+    id: AccountId
+    name: str
+    region: str
+    frozen: bool
+    paying: bool
+    calendar: bool
+    sms: bool
+    alternative: bool
+    bounce_interception: bool
+    check_balance: bool
+    daily_quota: int | None
+    send_rate: int | None
+    query_rate: int | None
+    template_limit: int | None
+    domain_limit: int | None
+    api_user_limit: int | None
+    manual_audit: bool | None
+    allowed: tuple[Addresses, ...] | None  # IP allowlist, None when it is off
+
+
+@dataclass(frozen=True, slots=True)
+class ApiUser:
+    account: Account
+    id: int
+    name: str
+    email_type: int  # 0 trigger, 1 batch
+    is_test: bool
+    domain: Domain
+    open: bool
+    click: bool
+    unsubscribe: bool
+    content_match: bool
+
+    def admits(self, peer: str) -> bool:
+        """Whether the IP allowlist lets `peer` send (conventions §3.4)."""
+        return admitted(self.account.allowed, peer)
+
+
+@dataclass(frozen=True, slots=True)
+class SmsUser:
+    """`key` is the SMS_KEY in clear: signatures are computed with it. "" for an email API user that calls SMS."""
+
+    account: Account
+    id: int
+    name: str
+    key: str
+    enabled: bool = True
+
+    def admits(self, peer: str) -> bool:
+        """The allowlist covers mail and SMTP only (conventions §3.4)."""
+        return True
+
+
+def admitted(allowed: tuple[Addresses, ...] | None, peer: str) -> bool:
+    if allowed is None:
+        return True
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(type(first) is type(address) and first <= address <= last for first, last in allowed)  # type: ignore[operator]
+
+
+def read_entry(entry: str) -> Addresses:
+    """`a.b.c.d`, `a.b.c.d-e.f.g.h`, or a network in CIDR form, IPv4 or IPv6. Raises ValueError."""
+    first, dash, last = entry.partition("-")
+    if dash:
+        low, high = ipaddress.ip_address(first.strip()), ipaddress.ip_address(last.strip())
+        if type(low) is not type(high) or low > high:  # type: ignore[operator]
+            raise ValueError("not a range of addresses")
+        return (low, high)  # type: ignore[return-value]
+    network = ipaddress.ip_network(entry.strip(), strict=False)
+    return (network[0], network[-1])  # type: ignore[return-value]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A caller as read from the store at `read_us`."""
+
+    caller: ApiUser
+    key_hash: bytes
+    old_key_hash: bytes | None
+    old_key_until: int
+    read_us: int
+
+
+class Accounts:
+    """Who calls. One per process; keeps what it read for KEPT_US."""
+
+    def __init__(self, store: Store, clock: Clock, vault: Vault) -> None:
+        self._store = store
+        self._clock = clock
+        self._vault = vault
+        self._known: dict[str, _Known] = {}
+
+    async def api_user(self, name: str, key: str, region: str, now_us: int) -> ApiUser | None:
+        """The API user that `name` and `key` prove, if it may call in `region`; else None (40005)."""
+        caller = await self.api_user_any_region(name, key, now_us)
+        return caller if caller is not None and caller.account.region == region else None
+
+    async def api_user_any_region(self, name: str, key: str, now_us: int) -> ApiUser | None:
+        """SMS calls are taken on every region's URL (sms.md §2.1)."""
+        known = self._known.get(name)
+        if known is None or now_us - known.read_us > KEPT_US or not _proves(known, key, now_us):
+            known = await self._read(name, now_us)
+        return known.caller if known is not None and _proves(known, key, now_us) else None
+
+    async def sms_user(self, name: str) -> SmsUser | None:
+        """The SMS user `name`, whatever its region, with its key."""
+
+        async def unit(tx: Tx) -> tuple[Row, list[str]] | None:
+            found = await rows.sms_user(tx, name)
+            return None if found is None else (found, await rows.ip_entries(tx, found[0]))
+
+        read = await self._store.read(unit)
+        if read is None:
+            return None
+        row, entries = read
+        user_id, key, enabled = row[rows.ACCOUNT_COLUMNS :]
+        return SmsUser(_account(row, entries), user_id, name, self._vault.open(key, "sms").decode(), bool(enabled))
+
+    async def account(self, name: str) -> Account | None:
+        async def unit(tx: Tx) -> tuple[Row, list[str]] | None:
+            found = await rows.account(tx, name)
+            return None if found is None else (found, await rows.ip_entries(tx, found[0]))
+
+        read = await self._store.read(unit)
+        return None if read is None else _account(*read)
+
+    async def _read(self, name: str, now_us: int) -> _Known | None:
+        async def unit(tx: Tx) -> tuple[Row, list[str]] | None:
+            found = await rows.api_user(tx, name)
+            return None if found is None else (found, await rows.ip_entries(tx, found[0]))
+
+        read = await self._store.read(unit)
+        if read is None:
+            self._known.pop(name, None)
+            return None
+        if len(self._known) >= KEPT_MOST:
+            self._known.clear()
+        known = self._known[name] = _known(*read, name, now_us)
+        return known
+
+
+def _proves(known: _Known, key: str, now_us: int) -> bool:
+    """Both hashes are always compared, so that the time tells nothing."""
+    new, old = matches(key, known.key_hash), matches(key, known.old_key_hash)
+    return (new or (old and now_us < known.old_key_until)) and not known.caller.account.frozen
+
+
+def _account(row: Row, entries: list[str]) -> Account:
+    account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *limits = row[: rows.ACCOUNT_COLUMNS]
+    ip_filter, check, quota, send, query, templates, domains, api_users, manual = limits
+    return Account(
+        id=AccountId(account_id),
+        name=name,
+        region=region,
+        frozen=bool(frozen),
+        paying=bool(paying),
+        calendar=bool(calendar),
+        sms=bool(sms),
+        alternative=bool(alternative),
+        bounce_interception=bool(interception),
+        check_balance=bool(check),
+        daily_quota=quota,
+        send_rate=send,
+        query_rate=query,
+        template_limit=templates,
+        domain_limit=domains,
+        api_user_limit=api_users,
+        manual_audit=None if manual is None else bool(manual),
+        allowed=tuple(read_entry(entry) for entry in entries) if ip_filter else None,
+    )
+
+
+def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
+    (
+        (user_id, email_type, is_test, open_, click, unsubscribe, match, key_hash, old_hash, old_until),
+        (domain_id, domain_name, verified),
+    ) = row[rows.ACCOUNT_COLUMNS : -3], row[-3:]
+    caller = ApiUser(
+        account=_account(row, entries),
+        id=user_id,
+        name=name,
+        email_type=email_type,
+        is_test=bool(is_test),
+        domain=Domain(domain_id, domain_name, bool(verified)),
+        open=bool(open_),
+        click=bool(click),
+        unsubscribe=bool(unsubscribe),
+        content_match=bool(match),
+    )
+    return _Known(caller, bytes(key_hash), None if old_hash is None else bytes(old_hash), old_until, now_us)

@@ -1,0 +1,331 @@
+"""The engine for mail: one recipient, named steps, one outcome.
+
+Called by dispatch, which claims and settles. Calls suppression, message, dkim, the route (sandbox, smart host or the
+recipient's MX) and, in the transaction that settles, event. Always: what a peer says is an Outcome, never an exception;
+a message whose end is unknown is not sent to another host (design §4).
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import msgspec
+
+from aurorasend import outcome, return_path, sandbox, suppression
+from aurorasend.clock import Clock
+from aurorasend.codes import Unavailable
+from aurorasend.content import Attachment, Target
+from aurorasend.dispatch import Result
+from aurorasend.dkim import Signer, hash_body, load_key
+from aurorasend.event import BY_NAME, Event, Kind, Origin, domain_of, record
+from aurorasend.ids import Ids
+from aurorasend.message import Composed, Letter, Links
+from aurorasend.outcome import Fate, Outcome
+from aurorasend.queue import Claimed, Later
+from aurorasend.retry import expires, next_attempt
+from aurorasend.secret import Vault
+from aurorasend.store import account as accounts
+from aurorasend.store import delivery as rows
+from aurorasend.store import submission as submissions
+from aurorasend.store.tx import Row, Store, Tx
+from aurorasend.submission import StoredContent
+
+log = logging.getLogger(__name__)
+
+LETTERS_BYTES = 64 * 1024 * 1024  # parsed submissions kept in memory
+SIGNERS = 4096  # keys of sending domains kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the next hop is given."""
+
+    mail_from: str
+    recipient: str
+    raw: bytes
+    needs_smtputf8: bool
+
+
+class Route(Protocol):
+    """Where mail goes. `smarthost` and `mx` in routes.py, the sandbox below."""
+
+    async def send(self, envelope: Envelope) -> Outcome:
+        """One try. Raises nothing; has its own deadlines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A submission as the engine needs it, parsed once."""
+
+    letter: Letter
+    origin: Origin
+    domain_id: int
+    domain: str
+    batch: bool
+    api_user: str
+    bounces: bool  # whether the account's bounce list is applied
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A recipient that is to be tried now."""
+
+    claimed: Claimed
+    submitted: Submitted
+    position: int
+    target: Target
+    created: int
+    suppressed: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the store says of claimed entries of one account. `submissions` are those not in memory yet."""
+
+    account_id: int
+    recipients: dict[int, Row]
+    submissions: list[tuple[Row, list[bytes]]]
+    listed: suppression.Listed
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `record` writes of an attempt."""
+
+    due: Due
+    outcome: Outcome
+    at: int
+    caught: Envelope | None = None
+
+
+class Mail:
+    """The crew that delivers mail (dispatch.Crew)."""
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids, vault: Vault, route: Route | None, threads: int) -> None:
+        """`route` None is the sandbox. `threads` sign beside the event loop; 0 signs in it, which costs less when
+        other processes fill the other cores."""
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._vault = vault
+        self._route = route
+        self._signing = ThreadPoolExecutor(threads, "sign") if threads else None
+        self._letters: OrderedDict[tuple[int, int], Submitted] = OrderedDict()
+        self._letters_bytes = 0
+        self._signers: dict[tuple[int, int], Sequence[Signer]] = {}
+        self._return_key = vault.derive("return path")
+
+    # -- loading
+
+    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Due]:
+        """One at a time (dispatch waits for it), so what it finds in memory stays there meanwhile."""
+        now_us = self._clock.now_us()
+        by_account: dict[int, list[Claimed]] = {}
+        for one in claimed:
+            by_account.setdefault(one.account_id, []).append(one)
+
+        async def unit(tx: Tx) -> list[_Read]:
+            return [await self._read(tx, account_id, mine, now_us) for account_id, mine in by_account.items()]
+
+        due: dict[int, Due] = {}
+        for read in await self._store.read(unit):
+            for row, parts in read.submissions:
+                self._keep_letter(_submitted(read.account_id, row, parts))
+            due |= {one.id: self._due(one, read) for one in by_account[read.account_id]}
+        self._forget_letters()
+        return [due[one.id] for one in claimed]
+
+    async def _read(self, tx: Tx, account_id: int, claimed: Sequence[Claimed], now_us: int) -> "_Read":
+        recipients = await submissions.recipients(tx, account_id, [one.ref for one in claimed])
+        missing = sorted({row[1] for row in recipients if (account_id, row[1]) not in self._letters})
+        found = await rows.submissions(tx, account_id, missing) if missing else []
+        return _Read(
+            account_id,
+            {row[0]: row for row in recipients},
+            [(row, await submissions.parts(tx, account_id, row[0])) for row in found],
+            await suppression.look_up(tx, account_id, [row[3] for row in recipients], now_us),
+        )
+
+    def _due(self, one: Claimed, read: "_Read") -> Due:
+        _, submission_id, position, address, variables, created = read.recipients[one.ref]
+        submitted = self._letters[read.account_id, submission_id]
+        self._letters.move_to_end((read.account_id, submission_id))
+        target = Target(address, msgspec.msgpack.decode(variables, type=dict[str, str]) if variables else {})
+        verdict = read.listed.verdict(address, submitted.api_user, bounces=submitted.bounces)
+        return Due(one, submitted, position, target, created, verdict)
+
+    def _keep_letter(self, submitted: Submitted) -> None:
+        self._letters[submitted.origin.account_id, submitted.origin.submission_id] = submitted
+        self._letters_bytes += submitted.size
+
+    def _forget_letters(self) -> None:
+        while self._letters_bytes > LETTERS_BYTES and len(self._letters) > 1:
+            _, submitted = self._letters.popitem(last=False)
+            self._letters_bytes -= submitted.size
+
+    # -- one attempt
+
+    async def attempt(self, loaded: Due) -> Result:
+        """Try `loaded` once."""
+        caught: Envelope | None = None
+        found = loaded.suppressed or self._expired(loaded)
+        if found is None:
+            found, caught = await self._try(loaded)
+        return self._result(loaded, found, caught)
+
+    async def _try(self, due: Due) -> tuple[Outcome, Envelope | None]:
+        """A fault of ours is nobody's bounce: it is logged, and the mail waits."""
+        try:
+            return await self._send(await self._envelope(due))
+        except Unavailable as error:
+            return outcome.unreachable(f"not tried, the store is away: {error}"), None
+        except Exception:
+            log.exception("recipient %d of account %d could not be tried", due.claimed.ref, due.claimed.account_id)
+            return outcome.unreachable("not tried: a fault of the sending system"), None
+
+    def _expired(self, due: Due) -> Outcome | None:
+        """Expiry is enforced wherever a message waits (design §4); the first attempt is always made."""
+        if due.claimed.tries <= 1 or self._clock.now_us() <= expires(due.created, due.submitted.batch):
+            return None
+        return Outcome(Fate.BOUNCED, "expired while it waited", 503, "soft_bounce")
+
+    async def _envelope(self, due: Due) -> Envelope:
+        """Compose and sign."""
+        submitted = due.submitted
+        composed = submitted.letter.compose(due.target, due.position, Links())
+        signers = await self._signers_of(due)
+        if self._signing is None:
+            raw = self._sign(composed, signers)
+        else:
+            raw = await asyncio.get_running_loop().run_in_executor(self._signing, self._sign, composed, signers)
+        mail_from = return_path.make(
+            self._return_key, submitted.origin.account_id, due.claimed.ref, submitted.domain, self._clock.now_us()
+        )
+        return Envelope(mail_from, due.target.address, raw, composed.needs_smtputf8)
+
+    def _sign(self, composed: Composed, signers: Sequence[Signer]) -> bytes:
+        now_s, body_hash = self._clock.now_us() // 1_000_000, hash_body(composed.body)
+        return composed.raw(b"".join(signer.sign(composed.fields, composed.body, now_s, body_hash) for signer in signers))
+
+    async def _signers_of(self, due: Due) -> Sequence[Signer]:
+        key = (due.submitted.origin.account_id, due.submitted.domain_id)
+        signers = self._signers.get(key)
+        if signers is None:
+            found = await self._store.read(lambda tx: accounts.domain_keys(tx, *key))
+            signers = () if found is None else self._open_keys(found)
+            if len(self._signers) >= SIGNERS:
+                self._signers.clear()
+            self._signers[key] = signers
+        return signers
+
+    def _open_keys(self, row: Row) -> Sequence[Signer]:
+        name, selector, *sealed = row
+        return [Signer(name, selector, load_key(self._vault.open(bytes(key), "dkim"))) for key in sealed if key]
+
+    async def _send(self, envelope: Envelope) -> tuple[Outcome, Envelope | None]:
+        if self._route is None:
+            return Outcome(Fate.DELIVERED, "caught in the sandbox", 0, "deliver"), envelope
+        return await self._route.send(envelope), None
+
+    # -- the result
+
+    def _result(self, due: Due, found: Outcome, caught: Envelope | None) -> Result:
+        """A temporary failure waits for its next try, or is final when there is none (events.md §11.3)."""
+        now_us = self._clock.now_us()
+        again: Later | None = None
+        if found.fate in (Fate.DEFERRED, Fate.AMBIGUOUS, Fate.HELD):
+            claimed = due.claimed
+            at = next_attempt(claimed.tries, due.created, now_us, due.submitted.batch)
+            if at is None:
+                found = replace(found, fate=Fate.BOUNCED)
+            else:
+                again = Later(claimed.account_id, claimed.id, at)
+        return Result(due.claimed, again, Report(due, found, now_us, caught))
+
+    # -- settling
+
+    async def prepare(self, results: Sequence[Result]) -> int:
+        """The first of as many event ids."""
+        return await self._ids.take(len(results))
+
+    async def record(self, tx: Tx, results: Sequence[Result], prepared: Any) -> None:
+        reports: list[Report] = [result.report for result in results]
+        await submissions.set_recipients(tx, [_recipient_row(result) for result in results])
+        await self._suppress(tx, reports)
+        await sandbox.catch(tx, [_catch(report) for report in reports if report.caught is not None])
+        await record(tx, [_event(prepared + n, report, results[n].again) for n, report in enumerate(reports)])
+
+    async def _suppress(self, tx: Tx, reports: Sequence[Report]) -> None:
+        delivered: dict[int, list[str]] = {}
+        for report in reports:
+            account_id, address = report.due.claimed.account_id, report.due.target.address
+            if report.outcome.suppress:
+                await suppression.bounced(tx, account_id, address, report.outcome.text, report.at)
+            elif report.outcome.fate is Fate.DELIVERED:
+                delivered.setdefault(account_id, []).append(address)
+        for account_id, addresses in sorted(delivered.items()):
+            await suppression.delivered(tx, account_id, addresses)
+
+
+def _submitted(account_id: int, row: Row, parts: Sequence[bytes]) -> Submitted:
+    submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, domain, api_user, interception = row
+    stored = msgspec.msgpack.decode(parts[0], type=StoredContent)
+    attachments = [
+        Attachment(file.name, file.content_type, data, file.cid) for file, data in zip(stored.files, parts[1:], strict=True)
+    ]
+    return Submitted(
+        letter=Letter(stored.content, attachments, domain, message_id, created),
+        origin=Origin(account_id, submission_id, api_user_id, label_id, created),
+        domain_id=domain_id,
+        domain=domain,
+        batch=email_type == 1,
+        api_user=api_user,
+        bounces=bool(interception),
+        size=3 * sum(map(len, parts)) + 4096,
+    )
+
+
+# emailStatus numbers (mail.md §15.1)
+_STATES = {"deliver": 1, "invalid": 4, "soft_bounce": 5}
+_SENDING = 18
+
+
+def _recipient_row(result: Result) -> Row:
+    report: Report = result.report
+    found, claimed = report.outcome, result.claimed
+    state = _SENDING if result.again is not None else _STATES[found.event]
+    sub_status = 0 if result.again is not None else found.sub_status
+    return (claimed.account_id, claimed.ref, state, sub_status, claimed.tries, found.text, found.out_ip, report.at)
+
+
+def _event(event_id: int, report: Report, again: Later | None) -> Event:
+    due, found = report.due, report.outcome
+    detail: dict[str, Any] = {"text": found.text, "try": due.claimed.tries}
+    if found.out_ip:
+        detail["out_ip"] = found.out_ip
+    if again is not None:
+        detail |= {"fate": found.fate.value, "next": again.due}
+    return Event(
+        id=event_id,
+        kind=Kind.DEFERRED if again is not None else BY_NAME[found.event],
+        at=report.at,
+        origin=due.submitted.origin,
+        recipient_id=due.claimed.ref,
+        domains=((domain_of(due.target.address), 1),),
+        sub_status=0 if again is not None else found.sub_status,
+        detail=detail,
+    )
+
+
+def _catch(report: Report) -> sandbox.Catch:
+    envelope, claimed = report.caught, report.due.claimed
+    assert envelope is not None
+    subject = report.due.submitted.letter.subject_of(report.due.target)
+    return sandbox.Catch(
+        claimed.account_id, claimed.ref, "mail", report.at, envelope.mail_from, envelope.recipient, subject, envelope.raw
+    )

@@ -1,0 +1,320 @@
+"""Finds what is due and hands it to those who work on it, lane by lane, then settles what became of it.
+
+Called by app. Calls queue. The crews (delivery for mail, sms) load and try entries; they know nothing of lanes.
+Always: entries are claimed in a committed transaction before anything leaves, no transaction is open meanwhile, and
+a result is recorded only if the entry was still ours (design invariant 2). Trigger goes before batch; accounts take
+turns within a lane.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aurorasend import queue
+from aurorasend.clock import Clock
+from aurorasend.codes import Unavailable
+from aurorasend.membership import Membership
+from aurorasend.queue import Claimed, Key, Kind, Later
+from aurorasend.store import queue as rows
+from aurorasend.store.tx import Store, Tx
+from aurorasend.wake import Wake
+
+log = logging.getLogger(__name__)
+
+KEYS = 512  # (lane, account, priority) looked at in one turn
+IN_FLIGHT = 2048  # entries claimed by this node and not settled; bounds memory
+LINGER_S = 1.0  # an idle lane is kept for so long
+POLL_S = 1.0  # the safety net under wake-ups (design §4)
+SETTLE = 256  # results in one transaction
+RETRY_S = 0.5  # the store was away
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a claimed entry. `again` says when it is due once more, None that it is final; `report` is for
+    the crew's `record`."""
+
+    claimed: Claimed
+    again: Later | None
+    report: Any
+
+
+Taken = tuple[Key, list[Claimed]]
+
+
+class Crew(Protocol):
+    """Who works on one kind of entry."""
+
+    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Any]:
+        """What an attempt needs to know, for each entry in order. Raises Unavailable."""
+
+    async def attempt(self, loaded: Any) -> Result:
+        """Try once. Raises nothing: what the outside says is in the Result."""
+
+    async def prepare(self, results: Sequence[Result]) -> Any:
+        """Before the transaction: take the ids that `record` will need. Raises Unavailable."""
+
+    async def record(self, tx: Tx, results: Sequence[Result], prepared: Any) -> None:
+        """Write the reports of entries that were still ours, in the transaction that settles them."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    name: str
+    leased: bool = False
+    pending: dict[int, deque[tuple[Crew, Any]]] = field(default_factory=dict)  # by priority
+    in_flight: dict[int, int] = field(default_factory=dict)  # by priority: claimed and not settled
+    runners: int = 0
+    served: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, priority): turn in which it was last served
+    touched: set[Key] = field(default_factory=set)
+    idle_since: float = 0.0
+
+    @property
+    def busy(self) -> int:
+        return sum(self.in_flight.values())
+
+
+class Dispatcher:
+    """One per process that delivers. `run` until cancelled or `drain`."""
+
+    def __init__(
+        self, store: Store, clock: Clock, wake: Wake, membership: Membership, crews: dict[Kind, Crew], sizes: "Sizes"
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._membership = membership
+        self._crews = crews
+        self._sizes = sizes
+        self._lanes: dict[str, _Lane] = {}
+        self._turn = 0
+        self._results: deque[tuple[_Lane, int, Result]] = deque()
+        self._settling: asyncio.Task[None] | None = None
+        self._runners: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._worker = 0
+
+    async def run(self) -> None:
+        while not self._draining:
+            timeout_s = POLL_S
+            try:
+                if self._membership.alive:
+                    timeout_s = await self._take_turn()
+            except Unavailable as error:
+                log.warning("nothing claimed, the store is away: %s", error)
+                timeout_s = RETRY_S
+            await self._wake.wait(timeout_s)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Claim nothing more, and wait for what is under way."""
+        self._draining = True
+        self._wake.work_added()
+        for lane in self._lanes.values():
+            lane.pending.clear()  # not tried yet: comes back with the farewell
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self._runners or self._settling:
+                    await asyncio.wait({*self._runners, *([self._settling] if self._settling else [])})
+        except TimeoutError:
+            log.warning("%d attempts cut off by the stop; they will be repeated", len(self._runners))
+            for runner in self._runners:
+                runner.cancel()
+
+    # -- one turn: look, choose, claim, start
+
+    async def _take_turn(self) -> float:
+        """Returns the seconds until the next look, if nobody wakes us before."""
+        self._turn += 1
+        if self._worker != self._membership.worker:  # the lease was lost: nothing that we had is ours
+            self._worker = self._membership.worker
+            self._lanes = {}
+        now_us, worker = self._clock.now_us(), self._worker
+
+        async def look(tx: Tx) -> tuple[list[Key], int | None]:
+            return await queue.due(tx, worker, now_us, KEYS), await rows.next_due(tx, now_us)
+
+        keys, next_due = await self._store.read(look)
+        chosen = self._choose(keys)
+        idle = self._idle_lanes({key.lane for key in keys})
+        if chosen or idle:
+            claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
+            for lane in idle:
+                self._lanes.pop(lane.name, None)
+            await self._start(claimed)
+        if next_due is None:
+            return POLL_S
+        return min(POLL_S, max(0.001, (next_due - now_us) / 1e6))
+
+    def _choose(self, keys: Sequence[Key]) -> list[tuple[Key, int]]:
+        """What to claim now: (key, how many). Trigger first; within a lane who was served longest ago."""
+        surplus = self._surplus()
+        room = IN_FLIGHT - sum(lane.busy for lane in self._lanes.values())
+        chosen: list[tuple[Key, int]] = []
+        planned: dict[tuple[str, int], int] = {}
+        for key in sorted(keys, key=self._order):
+            lane = self._lanes.get(key.lane)
+            if key.lane in surplus or (lane is None and len(self._lanes) >= self._share()):
+                continue
+            if lane is None:
+                lane = self._lanes[key.lane] = _Lane(key.lane)
+            at = (key.lane, key.priority)
+            free = self._sizes.window - lane.in_flight.get(key.priority, 0) - planned.get(at, 0)
+            count = min(self._sizes.batch, free, room)
+            if count < min(self._sizes.batch, room) // 2 or count <= 0:
+                continue
+            planned[at] = planned.get(at, 0) + count
+            room -= count
+            chosen.append((key, count))
+        return chosen
+
+    def _share(self) -> int:
+        """How many lanes this node may hold: while others deliver too, its part of those that have work."""
+        if self._membership.nodes == 1:
+            return IN_FLIGHT
+        return max(1, -(-self._membership.lanes // self._membership.nodes))
+
+    def _surplus(self) -> set[str]:
+        """Lanes to let go, so that a node that came later gets some."""
+        held = sorted(name for name, lane in self._lanes.items() if lane.leased)
+        return set(held[self._share() :])
+
+    def _order(self, key: Key) -> tuple[int, int]:
+        lane = self._lanes.get(key.lane)
+        return (key.priority, 0 if lane is None else lane.served.get((key.account_id, key.priority), 0))
+
+    def _idle_lanes(self, due: set[str]) -> list[_Lane]:
+        """Lanes to give up: nothing to do for a while, or more than our share while other nodes live."""
+        now_s = asyncio.get_running_loop().time()
+        surplus = self._surplus()
+        idle = []
+        for lane in self._lanes.values():
+            if lane.name in surplus and lane.leased and not lane.busy:
+                idle.append(lane)
+            elif lane.busy or lane.name in due or not lane.leased:
+                lane.idle_since = now_s
+            elif now_s - lane.idle_since >= LINGER_S:
+                idle.append(lane)
+        return idle
+
+    async def _claim(self, tx: Tx, chosen: Sequence[tuple[Key, int]], idle: Sequence[_Lane], worker: int) -> list[Taken]:
+        """The transaction of a turn; it may be run again from the start."""
+        for lane in idle:
+            await queue.release_lane(tx, lane.name, worker, lane.touched)
+        now_us = self._clock.now_us()
+        ours = {name for name, lane in self._lanes.items() if lane.leased}
+        claimed = []
+        for key, count in chosen:
+            if key.lane not in ours:
+                if not await queue.lease_lane(tx, key.lane, worker):
+                    continue
+                ours.add(key.lane)
+            claimed.append((key, await queue.claim(tx, key, now_us, count, worker)))
+        return claimed
+
+    async def _start(self, claimed: Sequence[Taken]) -> None:
+        taken = {key.lane for key, _ in claimed}
+        for name in [n for n, lane in self._lanes.items() if not lane.leased and n not in taken]:
+            del self._lanes[name]  # another node was faster
+        for key, entries in claimed:
+            lane = self._lanes[key.lane]
+            lane.leased = True
+            lane.touched.add(key)
+            lane.served[key.account_id, key.priority] = self._turn
+            lane.in_flight[key.priority] = lane.in_flight.get(key.priority, 0) + len(entries)
+        for kind in Kind:
+            mine = [(key, one) for key, entries in claimed for one in entries if one.kind is kind]
+            if mine:
+                await self._load(kind, mine)
+
+    async def _load(self, kind: Kind, mine: Sequence[tuple[Key, Claimed]]) -> None:
+        """Entries that cannot be loaded now go back to the queue; so do those that nobody here works on."""
+        crew = self._crews.get(kind)
+        loaded: Sequence[Any] = ()
+        if crew is not None:
+            try:
+                loaded = await crew.load([claimed for _, claimed in mine])
+            except Unavailable as error:
+                log.warning("not loaded, the store is away: %s", error)
+        if crew is None or not loaded:
+            again = self._clock.now_us() + 1_000_000
+            for key, claimed in mine:
+                result = Result(claimed, Later(claimed.account_id, claimed.id, again, counts=False), None)
+                self._settle_soon(self._lanes[key.lane], key.priority, result)
+            return
+        for (key, _), one in zip(mine, loaded, strict=True):
+            lane = self._lanes[key.lane]
+            lane.pending.setdefault(key.priority, deque()).append((crew, one))
+            self._add_runner(lane)
+
+    # -- attempts
+
+    def _add_runner(self, lane: _Lane) -> None:
+        waiting = sum(len(some) for some in lane.pending.values())
+        if lane.runners < min(self._sizes.runners, waiting):
+            lane.runners += 1
+            runner = asyncio.get_running_loop().create_task(self._run_lane(lane))
+            self._runners.add(runner)
+            runner.add_done_callback(self._runners.discard)
+
+    async def _run_lane(self, lane: _Lane) -> None:
+        worker = self._worker
+        try:
+            while worker == self._membership.worker and self._membership.alive:
+                priority = min((p for p, some in lane.pending.items() if some), default=None)
+                if priority is None:
+                    return
+                crew, one = lane.pending[priority].popleft()
+                result = await crew.attempt(one)
+                self._settle_soon(lane, priority, result)
+        finally:
+            lane.runners -= 1
+
+    # -- settling
+
+    def _settle_soon(self, lane: _Lane, priority: int, result: Result) -> None:
+        self._results.append((lane, priority, result))
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        try:
+            while self._results:
+                some = [self._results.popleft() for _ in range(min(SETTLE, len(self._results)))]
+                await self._settle([result for _, _, result in some])
+                for lane, priority, _ in some:
+                    lane.in_flight[priority] -= 1
+                self._wake.work_here()
+        finally:
+            self._settling = None
+
+    async def _settle(self, results: Sequence[Result]) -> None:
+        """Until it is done: an outcome that is not recorded would be repeated."""
+        while True:
+            try:
+                by_kind = {kind: [r for r in results if r.claimed.kind is kind and r.report is not None] for kind in self._crews}
+                prepared = {kind: await self._crews[kind].prepare(some) for kind, some in by_kind.items() if some}
+                return await self._store.write(lambda tx, p=prepared: self._record(tx, results, p))  # type: ignore[misc]
+            except Unavailable as error:
+                log.warning("%d results wait for the store: %s", len(results), error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _record(self, tx: Tx, results: Sequence[Result], prepared: dict[Kind, Any]) -> None:
+        done = [(r.claimed.account_id, r.claimed.id) for r in results if r.again is None]
+        kept = await queue.finish(tx, self._worker, done)
+        kept |= await queue.later(tx, self._worker, [r.again for r in results if r.again is not None])
+        for kind, notes in prepared.items():
+            mine = [r for r in results if r.claimed.kind is kind and r.report is not None]
+            await self._crews[kind].record(tx, [r for r in mine if (r.claimed.account_id, r.claimed.id) in kept], notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """`batch`: entries claimed at once; `window`: entries of one lane and priority that may be under way; `runners`:
+    attempts at a time in one lane."""
+
+    batch: int = 64
+    window: int = 192
+    runners: int = 8
