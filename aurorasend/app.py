@@ -1,0 +1,352 @@
+"""Builds a node from settings and runs it: store, roles, listeners. Nothing else keeps state between requests.
+
+Called by cli. `serve` with several workers forks them from one parent that holds the listening sockets, starts again
+what dies, and passes a stop on. Every worker is a node like one on another machine (design invariant 6).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import uvicorn
+import uvloop
+
+from aurorasend import bootstrap
+from aurorasend.account import Accounts
+from aurorasend.allowance import Allowances
+from aurorasend.api import ENDPOINTS
+from aurorasend.clock import Clock, SystemClock
+from aurorasend.config import HostPort, Settings
+from aurorasend.console import sandbox as sandbox_pages
+from aurorasend.console.access import OperatorAccess, operator_token
+from aurorasend.delivery import Mail, Route
+from aurorasend.dispatch import Crew, Dispatcher, Sizes
+from aurorasend.endpoint import Catalogue, Server
+from aurorasend.gateways import Gateway
+from aurorasend.gateways.simulator import SimulatorGateway
+from aurorasend.http import Budget, HttpApp, Limits
+from aurorasend.ids import Ids
+from aurorasend.logs import set_up
+from aurorasend.membership import Membership
+from aurorasend.mx import Reach
+from aurorasend.node import Authentication, CallLimits, Node
+from aurorasend.pool import Limits as PoolLimits
+from aurorasend.pool import Pool
+from aurorasend.portal import routes as portal_routes
+from aurorasend.queue import Kind
+from aurorasend.resolver import DnsResolver
+from aurorasend.routes import MxHosts, SmartHost
+from aurorasend.sandbox import Sandbox
+from aurorasend.secret import open_vault
+from aurorasend.sms import SmsSubmissions
+from aurorasend.sms_delivery import SmsCrew
+from aurorasend.sms_login import SmsLogin
+from aurorasend.smtp_client import Terms, Timeouts, TlsMode
+from aurorasend.store import Store, open_store
+from aurorasend.store.migrate import migrate
+from aurorasend.submission import Origins, Submissions
+from aurorasend.sweep import Sweeper
+from aurorasend.wake import Carrier, Datagrams, Notifications, Wake
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048  # connections that wait to be taken
+KEEP_ALIVE_S = 75  # idle connections of clients; longer than the usual client's own
+RESTART_S = 1.0  # a worker that died is started again after this
+
+
+@dataclass
+class Running:
+    """The parts of a running node that must be stopped, in the order in which they are."""
+
+    node: Node
+    wake: Wake
+    membership: Membership
+    dispatcher: Dispatcher | None
+    server: Server
+    listeners: list["Listening"] = field(default_factory=list)
+    background: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Listening(uvicorn.Server):
+    """A uvicorn server that leaves signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    set_up(settings.log)
+    os.umask(0o077)
+    sockets = [_bind(listener.address) for listener in settings.http.listen] if "api" in settings.node.roles else []
+    shown = asyncio.run(_prepare(settings))
+    _greet(settings, shown)
+    if settings.node.workers == 1:
+        uvloop.run(_run(settings, sockets))
+    else:
+        _supervise(settings, sockets)
+
+
+async def _prepare(settings: Settings) -> dict[str, dict[str, object]]:
+    """The schema, the keys and the first account, before any role starts."""
+    url = settings.store.url.url or "sqlite"
+    await migrate(url, settings.data)
+    vault = open_vault(settings.data / "master.key")
+    operator_token(settings.operator_token)
+    store = open_store(url, settings.data, SystemClock())
+    try:
+        return await bootstrap.make(store, vault, settings, [bootstrap.FIRST])
+    finally:
+        await store.close()
+
+
+def _bind(address: HostPort) -> socket.socket:
+    """Raises SystemExit with a sentence when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        raise SystemExit(f"http.listen: {address} cannot be used: {error.strerror}.") from None
+    listening.listen(BACKLOG)
+    listening.set_inheritable(True)
+    return listening
+
+
+def _greet(settings: Settings, accounts: dict[str, dict[str, object]]) -> None:
+    """On standard output, for the person who started this: a call that works, and where to look."""
+    if "api" not in settings.node.roles:
+        return
+    user = accounts[bootstrap.FIRST]["trigger"]
+    assert isinstance(user, dict)
+    base = settings.public_url
+    fields = {
+        "api_user": user["apiUser"],
+        "api_key": user["apiKey"],
+        "from": f"hello@{accounts[bootstrap.FIRST]['domain']}",
+        "fromName": "Your Name",
+        "to": "ann@example.org",
+        "subject": "Test Email",
+        "html": "<h1>Hello from AuroraSendCloud!</h1>",
+    }
+    lines = [f'curl -X POST "{base}/mail/send"', *(f"  -d {shlex.quote(f'{name}={value}')}" for name, value in fields.items())]
+    print(" \\\n".join(lines))  # noqa: T201 the answer to the command
+    print(f"\nSandbox:   {base}/sandbox\nReference: {base}/reference\nOpenAPI:   {base}/openapi.json", flush=True)  # noqa: T201
+    if settings.delivery.route.kind != "sandbox":
+        print(f"Mail leaves by {settings.delivery.route}.", flush=True)  # noqa: T201
+
+
+# -- several workers
+
+
+def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    stopping = False
+    workers: dict[int, float] = {}
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for _ in range(settings.node.workers):
+        workers[_fork(settings, sockets)] = time.monotonic()
+    while workers:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            return
+        born = workers.pop(pid, None)
+        if born is None or stopping:
+            continue
+        log.error("worker %d ended with status %d; starting another", pid, os.waitstatus_to_exitcode(status))
+        time.sleep(max(0.0, RESTART_S - (time.monotonic() - born)))
+        workers[_fork(settings, sockets)] = time.monotonic()
+
+
+def _fork(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        uvloop.run(_run(settings, sockets))
+        status = 0
+    except BaseException:
+        log.exception("the worker could not run")
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+# -- one node
+
+
+async def _run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = await start(settings, sockets)
+    await stop.wait()
+    await finish(running, settings.node.stop_deadline.total_seconds())
+
+
+async def start(
+    settings: Settings, sockets: Sequence[socket.socket], clock: Clock | None = None, store: Store | None = None
+) -> Running:
+    """A running node. `store` replaces the one that the settings name. Raises Unavailable when the store is away."""
+    clock = clock or SystemClock()
+    store = store or open_store(settings.store.url.url or "sqlite", settings.data, clock)
+    roles = settings.node.roles
+    delivers = bool({"deliver", "sms"} & set(roles))
+    lease_us = int(settings.queue.lease.total_seconds() * 1_000_000)
+    membership = Membership(store, clock, settings.data / "run", lease_us, delivers=delivers)
+    await membership.join()
+    wake = Wake(_carrier(settings))
+    await wake.start()
+    gateway = SimulatorGateway()
+    node, ids = _build(settings, clock, store, wake, membership, gateway)
+    crews = await _crews(node, ids, gateway)
+    sizes = Sizes(batch=settings.queue.batch, window=3 * settings.queue.batch, runners=settings.delivery.concurrency)
+    dispatcher = Dispatcher(store, clock, wake, membership, crews, sizes) if crews else None
+    running = Running(node, wake, membership, dispatcher, Server(node, Catalogue(ENDPOINTS)))
+    if dispatcher is not None:
+        running.background.append(asyncio.create_task(dispatcher.run()))
+    if "sweep" in roles:
+        running.background.append(asyncio.create_task(Sweeper(store, clock, node.sandbox).run()))
+    running.listeners = [
+        _listen(running, listener.region or settings.region.default, bool(listener.region))
+        for listener in settings.http.listen[: len(sockets)]
+    ]
+    for listening, bound in zip(running.listeners, sockets, strict=True):
+        running.background.append(asyncio.create_task(listening.serve(sockets=[bound])))
+    return running
+
+
+async def finish(running: Running, deadline_s: float) -> None:
+    """Stop within the deadline: no new requests, then what is under way, then farewell."""
+    for listening in running.listeners:
+        listening.should_exit = True
+    if running.dispatcher is not None:
+        await running.dispatcher.drain(deadline_s)
+    serving = running.background[len(running.background) - len(running.listeners) :]
+    if serving:
+        await asyncio.wait(serving, timeout=deadline_s)
+    for task in running.background:
+        task.cancel()
+    await asyncio.gather(*running.background, return_exceptions=True)
+    await running.wake.stop()
+    await running.membership.leave()
+    await running.node.store.close()
+
+
+def _build(
+    settings: Settings, clock: Clock, store: Store, wake: Wake, membership: Membership, gateway: Gateway
+) -> tuple[Node, Ids]:
+    vault = open_vault(settings.data / "master.key")
+    ids = Ids(store)
+    accounts = Accounts(store, clock, vault)
+    node = Node(
+        settings=settings,
+        clock=clock,
+        zone=settings.zone,
+        store=store,
+        vault=vault,
+        accounts=accounts,
+        authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
+        allowance=CallLimits(Allowances(store, clock, membership.worker), settings),
+        submissions=Submissions(store, clock, ids, settings, wake, Origins(membership.worker)),
+        sms=SmsSubmissions(store, clock, ids, settings, wake, gateway),
+        sandbox=Sandbox(store, settings.sandbox.keep, settings.sandbox.keep_bytes),
+    )
+    return node, ids
+
+
+async def _crews(node: Node, ids: Ids, gateway: Gateway) -> dict[Kind, Crew]:
+    roles = node.settings.node.roles
+    crews: dict[Kind, Crew] = {}
+    if "deliver" in roles:
+        spare = max(0, len(os.sched_getaffinity(0)) - node.settings.node.workers)
+        crews[Kind.MAIL] = Mail(node.store, node.clock, ids, node.vault, await _route(node.settings), spare)
+    if "sms" in roles:
+        caught = node.settings.delivery.route.kind == "sandbox"
+        crews[Kind.SMS] = SmsCrew(node.store, node.clock, ids, gateway, caught=caught)
+    return crews
+
+
+async def _route(settings: Settings) -> Route | None:
+    """The way out that the settings name; None is the sandbox."""
+    chosen = settings.delivery
+    if chosen.route.kind == "sandbox":
+        return None
+    terms = Terms(
+        helo=chosen.helo,
+        tls=TlsMode(chosen.tls),
+        login=(chosen.route.user, chosen.route.password) if chosen.route.user else None,
+        timeouts=Timeouts(
+            connect_s=chosen.connect_timeout.total_seconds(),
+            reply_s=chosen.reply_timeout.total_seconds(),
+            end_s=chosen.data_timeout.total_seconds(),
+        ),
+    )
+    pool = Pool(terms, PoolLimits(per_hop=chosen.concurrency, idle_s=chosen.idle_timeout.total_seconds()))
+    servers = [(server.host, server.port) for server in chosen.dns]
+    resolver = DnsResolver(servers, deadline_s=chosen.dns_timeout.total_seconds())
+    if chosen.route.kind == "smtp":
+        return SmartHost(pool, resolver, chosen.route.host, chosen.route.port)
+    return MxHosts(pool, resolver, Reach(port=chosen.mx_port, loopback=chosen.mx_port != 25))
+
+
+def _carrier(settings: Settings) -> Carrier:
+    if settings.store.url.url:
+        return Notifications(settings.store.url.url)
+    return Datagrams(settings.data / "wake")
+
+
+def _listen(running: Running, region: str, fixed: bool) -> Listening:
+    """A listener with a region of its own serves that one; another asks the Host."""
+    settings, node = running.node.settings, running.node
+    access = OperatorAccess(operator_token(settings.operator_token))
+    app = HttpApp(
+        running.server,
+        region=region,
+        hosts={} if fixed else dict(settings.region.hosts),
+        pages=[
+            *sandbox_pages.routes(node.sandbox, access, node.zone),
+            *portal_routes(running.server.catalogue, settings.public_url),
+        ],
+        budget=Budget(settings.limits.buffered_bytes),
+        limits=Limits(settings.limits.body_bytes, settings.limits.buffered_bytes, settings.http.body_timeout.total_seconds()),
+        proxies=settings.http.proxies,
+    )
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        proxy_headers=False,  # whose X-Forwarded-For is believed is decided by http.proxies
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(settings.node.stop_deadline.total_seconds()),
+    )
+    return Listening(config)

@@ -1,0 +1,205 @@
+"""The command `aurorasend`: reads the command line and calls the functions that do the work.
+
+Addresses given by flags are written to DATA/aurorasend.toml, where `bootstrap` and the next start read them.
+Answers go to standard output, everything else to standard error; a wrong setting ends with status 2.
+"""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from aurorasend import bootstrap as bootstrapping
+from aurorasend import operate
+from aurorasend.codes import Unavailable
+from aurorasend.config import Settings, WrongSetting, load, remember
+from aurorasend.explain import UnknownId
+
+ADDRESSES = ("http.listen", "smtp.listen")
+
+
+class WrongSettingError(click.ClickException):
+    exit_code = 2
+
+
+def data_option(command: click.decorators.FC) -> click.decorators.FC:
+    directory = click.Path(file_okay=False, path_type=Path)
+    words = "Directory of the settings, keys and store."
+    return click.option("--data", type=directory, default=Path("data"), show_default=True, envvar="AURORASEND_DATA", help=words)(
+        command
+    )
+
+
+def set_option(command: click.decorators.FC) -> click.decorators.FC:
+    words = "A setting; see docs/settings.md. Repeatable."
+    return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=words)(command)
+
+
+def settings_of(data: Path, assignments: Sequence[str] = (), flags: Mapping[str, str] | None = None) -> Settings:
+    """The settings, with the addresses among `flags` remembered for later commands."""
+    try:
+        settings = load(data, assignments=assignments, flags=flags)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remember(data, {key: text for key, text in (flags or {}).items() if key in ADDRESSES})
+    except WrongSetting as wrong:
+        raise WrongSettingError(str(wrong)) from None
+    except OSError as error:
+        raise WrongSettingError(f"The data directory {data} cannot be used: {error.strerror}.") from None
+    return settings
+
+
+@contextlib.contextmanager
+def told_in_a_sentence() -> Iterator[None]:
+    """What an operator can put right ends with its sentence and status 1; everything else is a bug and shows its trace."""
+    try:
+        yield
+    except (operate.Impossible, UnknownId) as trouble:
+        raise click.ClickException(str(trouble)) from None
+    except (Unavailable, OSError) as trouble:
+        raise click.ClickException(f"The store cannot be used: {trouble}") from None
+
+
+def show(answer: object) -> None:
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aurorasend")
+def main() -> None:
+    """An email and SMS sending platform that speaks AuroraSendCloud's API."""
+
+
+@main.command()
+@data_option
+@set_option
+@click.option("--http", multiple=True, metavar="[REGION=]HOST:PORT", help="Where the HTTP API listens; remembered. Repeatable.")
+@click.option("--smtp", metavar="HOST:PORT", help="Where SMTP will listen; remembered. Nothing listens there yet.")
+@click.option("--roles", metavar="ROLE,ROLE", help="What this node does.")
+@click.option("--workers", type=int, metavar="N", help="Processes to start.")
+def serve(
+    data: Path, assignments: Sequence[str], http: Sequence[str], smtp: str | None, roles: str | None, workers: int | None
+) -> None:
+    """Run a node until it is told to stop (SIGTERM, SIGINT)."""
+    given = {"http.listen": ",".join(http), "smtp.listen": smtp, "node.roles": roles, "node.workers": workers}
+    settings = settings_of(data, assignments, {key: str(value) for key, value in given.items() if value not in ("", None)})
+    if settings.smtp.listen:
+        click.echo(f"Nothing listens at {settings.smtp.listen} yet: this version takes mail by HTTP only.", err=True)
+    from aurorasend import app  # late: the other commands start faster without the server
+
+    app.serve(settings)
+
+
+@main.command()
+@set_option
+@click.option("--http", multiple=True, metavar="[REGION=]HOST:PORT", help="Where the HTTP API listens. Repeatable.")
+def dev(assignments: Sequence[str], http: Sequence[str]) -> None:
+    """Run a node on temporary data, with a simulated internet whose recipients choose their fate."""
+    from aurorasend import app
+
+    with tempfile.TemporaryDirectory(prefix="aurorasend-") as data:
+        app.develop(settings_of(Path(data), assignments, {"http.listen": ",".join(http)} if http else None))
+
+
+@main.command()
+@data_option
+@set_option
+@click.option("--json", is_flag=True, expose_value=False, help="Print JSON, which is the only form yet.")
+@click.option("--sink-smtp", type=int, metavar="PORT", help="Port where the tests take mail.")
+@click.option("--sink-http", type=int, metavar="PORT", help="Port where the tests take webhooks.")
+def bootstrap(data: Path, assignments: Sequence[str], sink_smtp: int | None, sink_http: int | None) -> None:
+    """Make the accounts for development and tests, once, and print them with their keys."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(bootstrapping.run(settings, sink_smtp, sink_http))
+
+
+@main.command()
+@data_option
+@set_option
+@click.argument("id")
+def explain(data: Path, assignments: Sequence[str], id: str) -> None:
+    """Print the whole life of a message, by its emailId, messageId or smsId."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        click.echo("\n".join(operate.life_of(settings, id)))
+
+
+@main.command()
+@data_option
+@set_option
+def queue(data: Path, assignments: Sequence[str]) -> None:
+    """Print how much waits, by lane."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.queue_depth(settings))
+
+
+@main.command()
+@data_option
+@set_option
+def migrate(data: Path, assignments: Sequence[str]) -> None:
+    """Bring the store to this version; `serve` does it too."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.bring_up_to_date(settings)
+
+
+@main.group()
+def account() -> None:
+    """Accounts."""
+
+
+@account.command("list")
+@data_option
+@set_option
+def list_accounts(data: Path, assignments: Sequence[str]) -> None:
+    """Print all accounts."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.list_accounts(settings))
+
+
+@account.command("add")
+@data_option
+@set_option
+@click.option("--region", help="Region of the account; region.default if not given.")
+@click.option("--domain", required=True, help="Its sending domain, which its mail is signed for.")
+@click.argument("name")
+def add_account(data: Path, assignments: Sequence[str], region: str | None, domain: str, name: str) -> None:
+    """Make an account and print its keys, which cannot be shown again, and the DNS record of its domain."""
+    settings = settings_of(data, assignments)
+    if region is not None and region not in settings.region.names:
+        raise click.BadParameter(f"{region} is none of {', '.join(settings.region.names)}", param_hint="--region")
+    with told_in_a_sentence():
+        show(operate.add_account(settings, name, region or settings.region.default, domain))
+
+
+@main.group()
+def domain() -> None:
+    """Sending domains."""
+
+
+@domain.command("list")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+def list_domains(data: Path, assignments: Sequence[str], account_id: int) -> None:
+    """Print the domains of an account."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.list_domains(settings, account_id))
+
+
+@domain.command("add")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("name")
+def add_domain(data: Path, assignments: Sequence[str], account_id: int, name: str) -> None:
+    """Add a sending domain to an account and print the DNS record of its key."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.add_domain(settings, account_id, name))

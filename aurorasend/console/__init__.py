@@ -1,0 +1,1 @@
+"""Pages for people: the sandbox now, the signed-in console later."""

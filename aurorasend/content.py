@@ -1,0 +1,51 @@
+"""What a customer handed over, once per submission: sender, subject, bodies, headers, attachments.
+
+Built by api.mail (and later smtpd), stored by submission.accept, read back by delivery, which gives it to
+message.py to compose the mail of each recipient. Values here are clean text: no CR, LF or NUL can be in any
+field that becomes a header (the readers in fields and address refuse them, message.py refuses them again).
+"""
+
+import msgspec
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """A display name and an address. `name` is decoded text, "" when there is none; `address` is as given, trimmed."""
+
+    address: str
+    name: str = ""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A file. `cid` is set for embedded images (inline, Content-ID without <>), else ""."""
+
+    name: str
+    content_type: str
+    data: bytes
+    cid: str = ""
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """mail.md §2.1, §4. Attachments are stored apart (Attachment), in the order given."""
+
+    sender: Mailbox
+    subject: str
+    html: str | None = None
+    plain: str | None = None
+    summary: str | None = None  # contentSummary, mail.md §9.4
+    reply_to: tuple[Mailbox, ...] = ()
+    to: tuple[Mailbox, ...] = ()  # mode A: shown in To; mode B: empty, To is the recipient alone
+    cc: tuple[Mailbox, ...] = ()  # mode A only
+    headers: tuple[tuple[str, str], ...] = ()  # customer's own, already filtered by mail.md §9.1
+    notification: bool = False  # useNotification, mail.md §9.6
+    pubsub: dict[str, str] = {}  # values common to all recipients, names without %
+    section: dict[str, str] = {}  # second-level values inside `sub` values, names without %
+    track_open: bool = False
+    track_click: bool = False
+    track_unsubscribe: bool = False
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One recipient of a submission: where, and with which values. `variables` has names without %."""
+
+    address: str
+    variables: dict[str, str] = {}

@@ -1,0 +1,388 @@
+"""A request field, said once: wire name, parser, codes, words, example. `Field` is the only validator.
+
+Called by endpoint, which reads the dataclass of an endpoint's parameters through a `Form`; portal reads the same
+declarations. A parser gets text and returns the typed value or raises Trouble (or Refused, for codes that are its
+own); the mapping from every kind of trouble to a code is complete or the declaration fails at import.
+Always: fields are checked in the order of their declaration, and the first failure answers (conventions.md §11.7).
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import Enum
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
+
+from aurorasend.carrier import File, Nested, Parameters
+from aurorasend.codes import Code, Refused
+
+T = TypeVar("T")
+Schema = Mapping[str, object]  # of OpenAPI 3.1
+
+_MISSING = dataclasses.MISSING
+
+
+class Kind(Enum):
+    """What can be wrong with a text. INVALID always can: bytes may not be text, JSON may be nested."""
+
+    EMPTY = "empty"
+    INVALID = "invalid"
+    TOO_LONG = "too_long"
+    TOO_MANY = "too_many"
+
+
+class Trouble(Exception):
+    """A parser does not take the text. `detail` is shown to the caller after the code's message."""
+
+    def __init__(self, kind: Kind, detail: str = "") -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True, eq=False)
+class Parser(Generic[T]):
+    """`read` gets text that is never blank, and trimmed if `strip`. `kinds` are all that it raises besides INVALID."""
+
+    read: Callable[[str], T]
+    kinds: frozenset[Kind] = frozenset()
+    schema: Schema = field(default_factory=lambda: {"type": "string"})
+    strip: bool = True
+
+
+def parser(*kinds: Kind, schema: Schema | None = None, strip: bool = True) -> Callable[[Callable[[str], T]], Parser[T]]:
+    """Makes a parser of a function that raises Trouble of `kinds` or INVALID."""
+    return lambda read: Parser(read, frozenset(kinds), schema or {"type": "string"}, strip)
+
+
+class Seen:
+    """The fields of one request as far as they are read; each is evaluated once, on demand, and its failure kept for its turn."""
+
+    __slots__ = ("_form", "_read", "raw")
+
+    def __init__(self, form: "Form[Any]", raw: Parameters) -> None:
+        self.raw = raw
+        self._form = form
+        self._read: dict[str, object] = {}
+
+    def peek(self, attribute: str) -> Any:
+        """The value of another field of the same dataclass, earlier or later; None when absent, not read, or wrong."""
+        value = self._get(attribute)
+        return None if value is _MISSING or isinstance(value, Refused) else value
+
+    def take(self, attribute: str) -> Any:
+        """The value of a field at its turn, MISSING when it is absent. Raises Refused."""
+        value = self._get(attribute)
+        if isinstance(value, Refused):
+            raise value
+        return value
+
+    def _get(self, attribute: str) -> object:
+        if attribute not in self._read:
+            self._read[attribute] = None  # a field that asks for itself, round some corner, sees nothing
+            try:
+                self._read[attribute] = self._form.slots[attribute].read(self)
+            except Refused as refused:
+                self._read[attribute] = refused
+        return self._read[attribute]
+
+
+Condition = Callable[[Seen], bool]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # hashed as itself, which `Annotated[...] | None` asks for
+class Input:
+    """What text fields and file fields share. `when` false: the parameter is not read, the dataclass default holds."""
+
+    aliases: tuple[str, ...] = ()
+    raises: tuple[Code, ...] = ()
+    when: Condition | None = None
+    doc: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Field(Input, Generic[T]):
+    """A text parameter.
+
+    `empty` answers when it is required and blank, or optional, not empty, and only white space (conventions.md §4); without
+    `empty` an optional blank value counts as absent. Required is what has no default in the dataclass, unless `required` says
+    when it is. `joined`: repeated values are one `;` list. `json`: an object or array is taken too, as its JSON text.
+    """
+
+    wire: str
+    parser: Parser[T]
+    _: dataclasses.KW_ONLY
+    invalid: Code
+    empty: Code | None = None
+    too_long: Code | None = None
+    too_many: Code | None = None
+    required: Condition | None = None
+    joined: bool = False
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        missing = [kind.value for kind in self.parser.kinds if self.code_of(kind) is None]
+        if missing:
+            raise ValueError(f"{self.wire}: no code for {', '.join(missing)}")
+
+    def code_of(self, kind: Kind) -> Code | None:
+        return {
+            Kind.EMPTY: self.empty,
+            Kind.INVALID: self.invalid,
+            Kind.TOO_LONG: self.too_long,
+            Kind.TOO_MANY: self.too_many,
+        }[kind]
+
+    @property
+    def codes(self) -> frozenset[Code]:
+        return frozenset([*self.raises, *(code for kind in Kind if (code := self.code_of(kind)) is not None)])
+
+    def parse(self, text: str) -> T:
+        """The typed value of a text that is not blank. Raises Refused."""
+        if type(text) is not str and not (self.json and isinstance(text, Nested)):
+            raise Refused(self.invalid, "must be text")
+        plain = str(text)
+        try:
+            return self.parser.read(plain.strip() if self.parser.strip else plain)
+        except Trouble as trouble:
+            code = self.code_of(trouble.kind)
+            if code is None:
+                raise LookupError(f"{self.wire}: the parser raised a kind that it does not declare: {trouble.kind}") from trouble
+            raise Refused(code, trouble.detail) from trouble
+
+
+@dataclass(frozen=True, eq=False)
+class FileField(Input, Generic[T]):
+    """Parts with a file name. `parse` gets all of them and "", or the text that was sent under the name instead; it is
+    called when there are none too. `any_name`: every file of the request, whatever its field (v1; wire-notes 3)."""
+
+    wire: str
+    parse: Callable[[tuple[File, ...], str], T]
+    _: dataclasses.KW_ONLY
+    any_name: bool = False
+
+    @property
+    def codes(self) -> frozenset[Code]:
+        return frozenset(self.raises)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A field in its place: the attribute of the dataclass that it fills, required or not."""
+
+    attribute: str
+    field: Field[Any] | FileField[Any]
+    has_default: bool
+    spellings: frozenset[str]  # lower case
+    skippable: bool  # absent means nothing but its default
+
+    @property
+    def required(self) -> bool:
+        """Whether it is always required, as far as the reference can say."""
+        return not self.has_default
+
+    def read(self, seen: Seen) -> object:
+        """The value, or MISSING when it is absent. Raises Refused."""
+        if self.field.when is not None and not self.field.when(seen):
+            return _MISSING
+        if isinstance(self.field, FileField):
+            return self._files(self.field, seen.raw)
+        return self._text(self.field, seen)
+
+    def _files(self, wanted: FileField[Any], raw: Parameters) -> object:
+        files = raw.files if wanted.any_name else raw.files_of(wanted.wire, *wanted.aliases)
+        return wanted.parse(files, raw.text(wanted.wire, *wanted.aliases))
+
+    def _text(self, wanted: Field[Any], seen: Seen) -> object:
+        text = ""
+        if not self.spellings.isdisjoint(seen.raw.names):
+            text = (seen.raw.joined if wanted.joined else seen.raw.text)(wanted.wire, *wanted.aliases)
+        if not text or text.isspace():
+            return self._blank(wanted, text, seen)
+        return wanted.parse(text)
+
+    def _blank(self, wanted: Field[Any], text: str, seen: Seen) -> object:
+        required = wanted.required(seen) if wanted.required is not None else not self.has_default
+        if wanted.empty is not None and (required or text):
+            raise Refused(wanted.empty)
+        return _MISSING
+
+
+class Form(Generic[T]):
+    """The parameters of an endpoint: a frozen dataclass whose attributes are annotated with a Field or FileField each."""
+
+    def __init__(self, parameters: type[T]) -> None:
+        self.parameters = parameters
+        hints = get_type_hints(parameters, include_extras=True)
+        self.slots = {
+            each.name: _slot(parameters, each, hints[each.name])
+            for each in dataclasses.fields(parameters)  # type: ignore[arg-type]
+        }
+        self._check: Callable[[T], None] | None = getattr(parameters, "check", None)
+
+    @property
+    def codes(self) -> frozenset[Code]:
+        return frozenset().union(*(slot.field.codes for slot in self.slots.values()))
+
+    @property
+    def shown(self) -> list[Slot]:
+        """What the reference tells: one per wire name, though several attributes may read it under different conditions."""
+        first: dict[str, Slot] = {}
+        for slot in self.slots.values():
+            first.setdefault(slot.field.wire, slot)
+        return list(first.values())
+
+    def read(self, raw: Parameters) -> T:
+        """Raises Refused for the first field that is wrong, then whatever the dataclass's own `check` refuses."""
+        seen = Seen(self, raw)
+        values: dict[str, Any] = {}
+        for name, slot in self.slots.items():
+            if slot.skippable and slot.spellings.isdisjoint(raw.names):
+                continue  # most fields of most requests: half the time of reading a mail
+            if (value := seen.take(name)) is not _MISSING:
+                values[name] = value
+        read = self.parameters(**values)
+        if self._check is not None:
+            self._check(read)
+        return read
+
+
+def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object) -> Slot:
+    found = next(_inputs(hint), None)
+    where = f"{parameters.__qualname__}.{each.name}"
+    if found is None:
+        raise TypeError(f"{where} is not annotated with a Field")
+    has_default = each.default is not _MISSING or each.default_factory is not _MISSING
+    if isinstance(found, Field) and not has_default and (found.empty is None or found.required is not None):
+        raise TypeError(f"{where}: what is required has a code for empty; what is required sometimes has a default")
+    if found.when is not None and not has_default:
+        raise TypeError(f"{where}: what is not always read needs a default")
+    spellings = frozenset(name.lower() for name in (found.wire, *found.aliases))
+    skippable = isinstance(found, Field) and has_default and found.required is None
+    return Slot(each.name, found, has_default, spellings, skippable)
+
+
+def _inputs(hint: object) -> Iterator[Field[Any] | FileField[Any]]:
+    """The Field in `Annotated[X, Field(...)]`, or inside `Annotated[X, Field(...)] | None`."""
+    for part in (*getattr(hint, "__metadata__", ()), *get_args(hint)):
+        if isinstance(part, Field | FileField):
+            yield part
+        elif part is not hint and get_args(part):
+            yield from _inputs(part)
+
+
+# --- parsers that several endpoints share ---
+
+# What must never reach a header or a one-line text: controls, and what Unicode calls a line break (UAX #14 BK, NL).
+_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def text(longest: int | None = None, *, strip: bool = True) -> Parser[str]:
+    """Text of at most `longest` characters, line breaks allowed. NUL is refused: PostgreSQL cannot keep it."""
+
+    def read(text: str) -> str:
+        if "\0" in text:
+            raise Trouble(Kind.INVALID, "NUL is not allowed")
+        if longest is not None and len(text) > longest:
+            raise Trouble(Kind.TOO_LONG)
+        return text
+
+    limit = {} if longest is None else {"maxLength": longest}
+    return Parser(read, frozenset() if longest is None else frozenset({Kind.TOO_LONG}), {"type": "string", **limit}, strip)
+
+
+def line(longest: int | None = None) -> Parser[str]:
+    """Text of one line: no CR, LF, NUL or other control, no Unicode line break."""
+    inner = text(longest)
+
+    def read(text: str) -> str:
+        if _CONTROL.search(text):
+            raise Trouble(Kind.INVALID, "line breaks and control characters are not allowed")
+        return inner.read(text)
+
+    return Parser(read, inner.kinds, inner.schema)
+
+
+def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
+    """A decimal integer from `least` to `most` (by default what every JSON reader keeps exact, RFC 8259 §6)."""
+    digits = re.compile(r"[+-]?[0-9]{1,18}")
+
+    def read(text: str) -> int:
+        if not digits.fullmatch(text) or not least <= int(text) <= most:
+            raise Trouble(Kind.INVALID)
+        return int(text)
+
+    return Parser(read, schema={"type": "integer", "minimum": least, "maximum": most})
+
+
+def _boolean(text: str) -> bool:
+    value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())  # conventions.md §4
+    if value is None:
+        raise Trouble(Kind.INVALID)
+    return value
+
+
+def _date(text: str) -> date:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise Trouble(Kind.INVALID)
+    try:
+        return date.fromisoformat(text)
+    except ValueError as problem:
+        raise Trouble(Kind.INVALID) from problem
+
+
+boolean = Parser(_boolean, schema={"type": "boolean"})
+date_text = Parser(_date, schema={"type": "string", "format": "date"})
+
+# --- fields that several endpoints share ---
+
+# conventions.md §7
+Start = Annotated[
+    int,
+    Field(
+        "start",
+        integer(0),
+        empty=Code.START_EMPTY,
+        invalid=Code.START_INVALID,
+        doc="Offset of the first row, not a page number. Default 0.",
+        example="0",
+    ),
+]
+Limit = Annotated[
+    int,
+    Field(
+        "limit",
+        integer(0, 100),
+        empty=Code.LIMIT_EMPTY,
+        invalid=Code.LIMIT_INVALID,
+        doc="Most rows of the answer. Default 100.",
+        example="20",
+    ),
+]
+
+# conventions.md §6
+Days = Annotated[
+    int,
+    Field("days", integer(1, 36_500), invalid=Code.DAYS_INVALID, doc="Days up to today; 1 is today alone.", example="7"),
+]
+StartDate = Annotated[
+    date,
+    Field("startDate", date_text, invalid=Code.START_DATE_INVALID, doc="First day.", example="2026-01-01"),
+]
+EndDate = Annotated[
+    date,
+    Field("endDate", date_text, invalid=Code.END_DATE_INVALID, doc="Last day.", example="2026-01-31"),
+]
+
+
+def period(days: int | None, first: date | None, last: date | None, *, today: date, longest: int) -> tuple[date, date]:
+    """First and last day of a ranged query of at most `longest` days; dates win (conventions.md §6). Raises Refused."""
+    if first is None and last is None and days is not None:
+        first, last = today - timedelta(days=days - 1), today
+    if first is None:
+        raise Refused(Code.START_DATE_INVALID)
+    if last is None or last < first or (last - first).days >= longest:
+        raise Refused(Code.END_DATE_INVALID)
+    return first, last

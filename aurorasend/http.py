@@ -1,0 +1,267 @@
+"""The ASGI app: reads a request within limits, has its endpoint answer, and hands every other path to the pages.
+
+Called by uvicorn, one app per listener. Calls endpoint. Always: no request is held in memory beyond the budget, none
+longer than the deadline to arrive; what is answered is an envelope (conventions.md §5.1) with an X-Request-Id, which log
+lines name too. Log lines hold no parameter: run uvicorn with `access_log=False`, its own lines show the query string.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.routing import BaseRoute, Router
+
+from aurorasend.codes import Code
+from aurorasend.endpoint import Endpoint, Envelope, Request, Server
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 1024 * 1024
+DRAIN_S = 10.0  # ours: how long a refused body may still arrive, so that its sender comes to read the answer
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    body_bytes: int = 32 * MEBIBYTE  # conventions.md §4
+    budget_bytes: int = 256 * MEBIBYTE  # ours: bodies in memory at one time, all requests together
+    body_s: float = 60.0  # ours: for a body to arrive, and for its place in the budget
+
+
+class TooLarge(Exception):
+    """The body is over the limit: 413."""
+
+
+class TooSlow(Exception):
+    """The body did not arrive in time, or found no place in the budget."""
+
+
+class Gone(Exception):
+    """The client hung up."""
+
+
+class Budget:
+    """Bytes of bodies that may be in memory. Requests that know their size wait in line; one that does not is refused
+    when the budget is used up, so that half-read bodies never wait for each other."""
+
+    def __init__(self, limit: int) -> None:
+        self.free = limit
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def try_take(self, size: int) -> bool:
+        if self._waiting or size > self.free:
+            return False
+        self.free -= size
+        return True
+
+    async def take(self, size: int) -> None:
+        if self.try_take(size):
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(size)  # it was our turn just when we gave up
+            raise
+
+    def give_back(self, size: int) -> None:
+        self.free += size
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if not turn.cancelled():
+                if wanted > self.free:
+                    return
+                self.free -= wanted
+                turn.set_result(None)
+            self._waiting.popleft()
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """The region of a request: by its Host where that is known, else the listener's (conventions.md §1)."""
+
+    listener: str
+    hosts: Mapping[str, str]
+
+    def of(self, host: str) -> str:
+        return self.hosts.get(host.lower().partition(":")[0], self.listener) if self.hosts else self.listener
+
+
+class HttpApp:
+    """One listener. `hosts` maps Host names to regions; `proxies` are the networks whose X-Forwarded-For is believed."""
+
+    def __init__(  # noqa: PLR0913 built once, by name, from settings
+        self,
+        server: Server,
+        *,
+        region: str,
+        hosts: Mapping[str, str] | None = None,
+        pages: Sequence[BaseRoute] = (),
+        budget: Budget | None = None,
+        limits: Limits | None = None,
+        proxies: Sequence[Network] = (),
+    ) -> None:
+        self._server = server
+        self._regions = Regions(region, {name.lower(): where for name, where in (hosts or {}).items()})
+        self._limits = limits or Limits()
+        self._budget = budget or Budget(self._limits.budget_bytes)
+        self._proxies = tuple(proxies)
+        self._pages = Router(routes=list(pages), default=self._not_found, redirect_slashes=False)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        found = self._server.catalogue.find(scope["path"])
+        if found is None:
+            await self._pages(scope, receive, send)
+        elif scope["method"] not in found.methods:
+            await _reply(send, 405, _routing_error(Code.METHOD_NOT_ALLOWED), _new_id(), {"allow": ", ".join(found.methods)})
+        else:
+            await self._call(found, scope, receive, send)
+
+    async def _not_found(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _reply(send, 404, _routing_error(Code.NOT_FOUND), _new_id())
+
+    async def _call(self, found: Endpoint, scope: Message, receive: Receive, send: Send) -> None:
+        request_id, begin, headers = _new_id(), time.perf_counter(), dict(scope["headers"])
+        body = Body(receive, headers, self._budget, self._limits)
+        status, code, closing = 200, Code.SUCCESS, {"connection": "close"}
+        try:
+            request = Request(
+                query=scope["query_string"],
+                content_type=headers.get(b"content-type", b"").decode("latin-1"),
+                body=await body.read(),
+                region=self._regions.of(headers.get(b"host", b"").decode("latin-1")),
+                peer=self._peer(scope, headers),
+                request_id=request_id,
+            )
+            code, answer = await self._server.answer(found, request)
+            await _reply(send, status, answer, request_id)
+        except TooLarge:
+            status, code = 413, Code.BODY_TOO_LARGE
+            await body.drain()
+            await _reply(send, status, _routing_error(code), request_id, closing)
+        except TooSlow as problem:
+            code = found.unreadable
+            await _reply(send, status, found.envelope.wrap(code, f"{code.message}: {problem}", {}), request_id, closing)
+        except Gone:
+            log.debug("%s %s: the client hung up", request_id, found.path)
+        finally:
+            body.release()
+        log.debug("%s %s %d %s %.1f ms", request_id, found.path, status, code.name, (time.perf_counter() - begin) * 1e3)
+
+    def _peer(self, scope: Message, headers: Mapping[bytes, bytes]) -> str:
+        """The client's address: the socket's, or what trusted proxies say that they saw (conventions.md §3.4)."""
+        peer: str = scope["client"][0] if scope.get("client") else ""
+        if not self._proxies:
+            return peer
+        for hop in reversed(headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
+            if not self._trusted(peer) or not hop.strip():
+                break
+            peer = hop.strip()
+        return peer
+
+    def _trusted(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self._proxies)
+
+
+class Body:
+    """The body of one request, read within the limits, holding its share of the budget until released."""
+
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes], budget: Budget, limits: Limits) -> None:
+        self._receive = receive
+        self._budget = budget
+        self._limits = limits
+        length = headers.get(b"content-length", b"")
+        self._length = int(length) if length.isdigit() else None
+        self._held = 0
+        self._complete = False
+
+    async def read(self) -> bytes:
+        """Raises TooLarge, TooSlow, Gone."""
+        if self._length is not None and self._length > self._limits.body_bytes:
+            raise TooLarge
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                return await self._whole()
+        except TimeoutError as problem:
+            raise TooSlow("the request did not arrive in time") from problem
+
+    async def _whole(self) -> bytes:
+        if self._length:
+            await self._budget.take(self._length)
+            self._held = self._length
+        chunks: list[bytes] = []
+        size = 0
+        while not self._complete:
+            chunk = await self._next()
+            size += len(chunk)
+            if size > self._limits.body_bytes:
+                raise TooLarge
+            self._hold(size)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        self._complete = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+    def _hold(self, size: int) -> None:
+        if size <= self._held:
+            return
+        if not self._budget.try_take(size - self._held):
+            raise TooSlow("the server is busy")
+        self._held = size
+
+    async def drain(self) -> None:
+        """Reads on and forgets, so that a client that sends before it reads gets its answer and no reset connection."""
+        left = 2 * self._limits.body_bytes
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while not self._complete and left > 0:
+                    left -= len(await self._next())
+        except (TimeoutError, Gone):
+            return
+
+    def release(self) -> None:
+        self._budget.give_back(self._held)
+        self._held = 0
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _routing_error(code: Code) -> bytes:
+    return Envelope.STANDARD.wrap(code, code.message, {})
+
+
+async def _reply(send: Send, status: int, body: bytes, request_id: str, more: Mapping[str, str] | None = None) -> None:
+    headers = [
+        (b"content-type", b"application/json;charset=UTF-8"),  # conventions.md §5
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    headers += [(name.encode(), value.encode()) for name, value in (more or {}).items()]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,230 @@
+"""Composes the mail of one recipient (RFC 5322, MIME) from a submission that was parsed once.
+
+Called by delivery: one `Letter` per submission, `compose` for each recipient, dkim signs what comes out. Calls
+header and variable. Always: CRLF and 7 bits everywhere but in internationalised addresses, no line over 998
+octets, and no text of a customer or of a recipient adds a header field, a part or a line of the head. A reader
+gets the texts as they were given, but for line ends, which are CRLF, one at least at the end.
+
+Ours (spec mail.md §17 leaves it open): bodies are quoted-printable, so that their fixed parts are encoded once.
+"""
+
+import re
+from binascii import b2a_base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from email.utils import format_datetime, getaddresses
+from hashlib import sha256
+
+from aurorasend import clock, header, variable
+from aurorasend.address import ascii_domain, is_address
+from aurorasend.content import Attachment, Content, Mailbox, Target
+from aurorasend.header import Field
+from aurorasend.markup import mark_summary, split_at_end, unsubscribe_block
+
+# Fields of which a message has one at most (RFC 5322 §3.6, RFC 2369 §3, RFC 8058 §3.1, RFC 2919): the first counts.
+_SINGLE = frozenset(
+    {"message-id", "reply-to", "in-reply-to", "references", "list-id", "list-unsubscribe", "list-unsubscribe-post"}
+)
+_FOOTER = "%footer"
+
+_message_id = re.compile(r"[A-Za-z0-9._-]{1,200}").fullmatch
+_one_click_link = re.compile(r"https://[!-;=?-~]{1,900}").fullmatch
+_content_id_unsafe = re.compile(r"[^\w!#$%&'*+./=?^`{|}~@-]", re.ASCII).sub
+_base64_lines = re.compile(rb".{1,76}").findall  # RFC 2045 §6.8
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The tracking host's links for one recipient; "" is none. What is given here is trusted."""
+
+    unsubscribe: str = ""
+
+
+NO_LINKS = Links()
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """One mail. `body` is the same object for all recipients if nothing in it depends on the recipient."""
+
+    fields: tuple[Field, ...]
+    body: bytes
+    needs_smtputf8: bool  # RFC 6531: an address in the head or the envelope has a non-ASCII local part
+
+    def raw(self, signatures: bytes = b"") -> bytes:
+        """The octets for DATA, not dot-stuffed, with `signatures` (whole fields with CRLF) on top."""
+        return b"%b%b\r\n%b" % (signatures, header.head(self.fields), self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What stands around the text: its content fields in the head, and the rest of the body."""
+
+    fields: tuple[Field, ...]
+    before: bytes = b""
+    after: bytes = b""
+
+
+class Letter:
+    """One submission, ready to be composed for any of its recipients."""
+
+    def __init__(
+        self, content: Content, attachments: Sequence[Attachment], domain: str, message_id: str, created_us: int
+    ) -> None:
+        """`domain` is the sending domain, `message_id` the submission's (spec mail.md §6), without index.
+
+        Raises ValueError (BadAddress) for an address, a domain or an id that cannot stand in a header.
+        accept() refused all of these, so it is a bug.
+        """
+        if not _message_id(message_id):
+            raise ValueError("not a messageId")
+        self._message_id = message_id
+        self._id_end = f"@{ascii_domain(domain)}>"
+        self._tracks_unsubscribe = content.track_unsubscribe
+        self._section = content.section
+        self._subject = variable.Line(variable.parse(content.subject, content.pubsub))
+        self._shows_all = bool(content.to)
+        self._from, self._recipients, customers = _sender(content), _recipients(content), _customer_fields(content)
+        given = {name.lower() for name, _ in customers}
+        self._has_message_id = b"message-id" in given
+        self._adds_list_unsubscribe = content.track_unsubscribe and b"list-unsubscribe" not in given
+        self._adds_one_click = b"list-unsubscribe-post" not in given
+        self._fields = (*_asked_for(content), (b"Date", _date(created_us)), (b"MIME-Version", b"1.0"), *customers)
+        self._is_utf8 = not all(value.isascii() for _, value in (*self._from, *self._recipients, *self._fields))
+        self._frame = _frame(content.html is not None, attachments, message_id)
+        self._text = variable.Body(_body_parts(content))
+        self._constant_body = self._put_body({}) if self._text.is_constant else None
+
+    def compose(self, target: Target, index: int, links: Links = NO_LINKS) -> Composed:
+        """The mail of the recipient with this index in the submission. Raises BadAddress as the constructor does."""
+        values = self._values(target, links)
+        to = self._recipients if self._shows_all else (header.address_field("To", (Mailbox(target.address),)),)
+        fields = (
+            *self._from,
+            *to,
+            header.text_field("Subject", self._subject.fill(values)),
+            *self._own_message_id(index),
+            *self._fields,
+            *self._list_unsubscribe(links),
+            *self._frame.fields,
+        )
+        body = self._constant_body if self._constant_body is not None else self._put_body(values)
+        return Composed(fields, body, self._is_utf8 or not target.address.rpartition("@")[0].isascii())
+
+    def subject_of(self, target: Target) -> str:
+        """The subject of this recipient's mail as text, for lists of mail."""
+        return self._subject.fill(self._values(target, NO_LINKS))
+
+    def _values(self, target: Target, links: Links) -> dict[str, str]:
+        """Values by name for the text and the subject. A customer's own unsubscribe link wins (events.md §10.1)."""
+        link = links.unsubscribe if self._tracks_unsubscribe else ""
+        values = variable.resolve_sections(target.variables, self._section)
+        return values | {
+            variable.UNSUBSCRIBE_VARIABLE: values.get(variable.UNSUBSCRIBE, link),
+            _FOOTER: unsubscribe_block(link) if link else "",
+        }
+
+    def _put_body(self, values: dict[str, str]) -> bytes:
+        return b"%b%b%b" % (self._frame.before, self._text.fill(values), self._frame.after)
+
+    def _own_message_id(self, index: int) -> tuple[Field, ...]:
+        if self._has_message_id:
+            return ()
+        return ((b"Message-ID", f"<{self._message_id}{index}{self._id_end}".encode()),)
+
+    def _list_unsubscribe(self, links: Links) -> tuple[Field, ...]:
+        """events.md §10.4, RFC 8058 §3.1."""
+        if not self._adds_list_unsubscribe or not _one_click_link(links.unsubscribe):
+            return ()
+        field = (b"List-Unsubscribe", f"<{links.unsubscribe}>".encode())
+        return (field, (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click")) if self._adds_one_click else (field,)
+
+
+def _sender(content: Content) -> tuple[Field, ...]:
+    return (header.address_field("From", (content.sender,)),)
+
+
+def _recipients(content: Content) -> tuple[Field, ...]:
+    """Mode A shows all, in the other modes To depends on the recipient (spec mail.md §1)."""
+    listed = (("To", content.to), ("Cc", content.cc if content.to else ()))
+    return tuple(header.address_field(name, mailboxes) for name, mailboxes in listed if mailboxes)
+
+
+def _customer_fields(content: Content) -> list[Field]:
+    """The customer's own fields in their order. Filtered again here, where they are written."""
+    fields: list[Field] = []
+    seen = {"reply-to"} if content.reply_to else set()
+    for name, value in content.headers:
+        lower = name.lower()
+        if not header.is_field_name(name) or header.is_reserved(name) or (lower in _SINGLE and lower in seen):
+            continue
+        seen.add(lower)
+        fields += _customer_reply_to(value) if lower == "reply-to" else [header.customer_field(name, value)]
+    return fields
+
+
+def _customer_reply_to(value: str) -> list[Field]:
+    """Names and addresses: an encoded word must not swallow an address, so it is taken apart if it is not ASCII."""
+    if value.isascii():
+        return [header.customer_field("Reply-To", value)]
+    listed = [Mailbox(address, name) for name, address in getaddresses([header.clean(value)]) if is_address(address)]
+    return [header.address_field("Reply-To", listed)] if listed else []
+
+
+def _asked_for(content: Content) -> list[Field]:
+    """Reply-To, if the customer asked for one, and the wish for a read receipt (spec mail.md §9.6)."""
+    fields = [header.address_field("Reply-To", content.reply_to)] if content.reply_to else []
+    if content.notification:
+        fields.append(header.address_field("Disposition-Notification-To", (Mailbox(content.sender.address),)))
+    return fields
+
+
+def _date(created_us: int) -> bytes:
+    return format_datetime(clock.utc(created_us)).encode()
+
+
+def _body_parts(content: Content) -> list[variable.Part]:
+    """The text of the mail with its holes. html wins (spec mail.md §2.1); only html has a summary and a footer."""
+    if content.html is None:
+        return variable.parse(content.plain or "", content.pubsub)
+    html = mark_summary(content.html, content.summary) if content.summary else content.html
+    if not content.track_unsubscribe or variable.UNSUBSCRIBE_VARIABLE in html:
+        return variable.parse(html, content.pubsub)
+    text, end = split_at_end(html)
+    footer = variable.Hole(_FOOTER, "")
+    return [*variable.parse(text, content.pubsub), footer, *variable.parse(end, content.pubsub)]
+
+
+def _frame(is_html: bool, attachments: Sequence[Attachment], message_id: str) -> _Frame:
+    """RFC 2046 §5.1.3, RFC 2387: images that the html shows are related to it, other files are mixed with it.
+
+    No boundary can be in a part: quoted-printable and base64 never have "=_" (RFC 2045 §6.7).
+    """
+    subtype = "html" if is_html else "plain"
+    coding = (b"Content-Transfer-Encoding", b"quoted-printable")
+    frame = _Frame(((b"Content-Type", f"text/{subtype}; charset=utf-8".encode()), coding))
+    if not attachments:
+        return frame
+    boundary = f"=_{sha256(message_id.encode()).hexdigest()[:24]}"
+    images = [attachment for attachment in attachments if attachment.cid and is_html]
+    files = [attachment for attachment in attachments if not (attachment.cid and is_html)]
+    if images:
+        frame = _enclose(frame, f'multipart/related; type="text/{subtype}"', f"{boundary}.r", images)
+    return _enclose(frame, "multipart/mixed", f"{boundary}.m", files) if files else frame
+
+
+def _enclose(inner: _Frame, content_type: str, boundary: str, attachments: Iterable[Attachment]) -> _Frame:
+    line = f"--{boundary}".encode()
+    before = b"%b\r\n%b\r\n%b" % (line, header.head(inner.fields), inner.before)
+    parts = [b"\r\n%b\r\n%b" % (line, _part(attachment)) for attachment in attachments]
+    after = b"%b%b\r\n%b--\r\n" % (inner.after, b"".join(parts), line)
+    return _Frame(((b"Content-Type", f'{content_type};\r\n boundary="{boundary}"'.encode()),), before, after)
+
+
+def _part(attachment: Attachment) -> bytes:
+    kind, name = ("inline", attachment.name) if attachment.cid else ("attachment", attachment.name or "attachment")
+    fields = [*header.file_fields(attachment.content_type, kind, name), (b"Content-Transfer-Encoding", b"base64")]
+    if attachment.cid:
+        fields.append((b"Content-ID", f"<{_content_id_unsafe('', attachment.cid)[:200] or 'file'}>".encode()))
+    coded = b2a_base64(attachment.data, newline=False)
+    return b"%b\r\n%b" % (header.head(fields), b"\r\n".join(_base64_lines(coded)))

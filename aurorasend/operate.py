@@ -1,0 +1,134 @@
+"""What an operator asks and changes from the command line, beside a server that may be running.
+
+Called by cli, each function in a process of its own. Calls the store, and the modules whose rules it shows.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aurorasend.address import ascii_domain
+from aurorasend.clock import SystemClock, utc
+from aurorasend.config import Settings
+from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, record_name
+from aurorasend.explain import explain
+from aurorasend.secret import Vault, hash_key, new_key, open_vault
+from aurorasend.store import account as rows
+from aurorasend.store import bootstrap as new_rows
+from aurorasend.store import open_store
+from aurorasend.store import queue as queue_rows
+from aurorasend.store.migrate import migrate
+from aurorasend.store.tx import Store, Tx
+
+T = TypeVar("T")
+
+LANES = 10_000  # shown at most
+EMAIL_TYPES = {"trigger": 0, "batch": 1}  # conventions §3.2
+SELECTOR = "mail"
+
+_is_domain = re.compile(r"(?=.{4,250}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?").fullmatch
+_is_account = re.compile(r"[a-zA-Z0-9_-]{1,32}").fullmatch
+
+
+class Impossible(Exception):
+    """What was asked for cannot be done; the text is one sentence for the operator."""
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    asyncio.run(migrate(settings.store.url.url or "sqlite", settings.data))
+
+
+def life_of(settings: Settings, text: str) -> list[str]:
+    """Lines about the message with the id `text`. Raises explain.UnknownId."""
+    return _with_store(settings, lambda store: explain(store, settings, text))
+
+
+def queue_depth(settings: Settings) -> list[dict[str, object]]:
+    found = _with_store(settings, lambda store: store.read(lambda tx: queue_rows.depth(tx, LANES)))
+    return [
+        {"lane": lane, "waiting": count, "underWay": leased, "earliestDue": utc(due).isoformat()}
+        for lane, count, due, leased in found
+    ]
+
+
+def list_accounts(settings: Settings) -> list[dict[str, object]]:
+    found = _with_store(settings, lambda store: store.read(rows.every))
+    return [{"id": row[0], "name": row[1], "region": row[2]} for row in found]
+
+
+def list_domains(settings: Settings, account_id: int) -> list[dict[str, object]]:
+    found = _with_store(settings, lambda store: store.read(lambda tx: rows.domains_of(tx, account_id)))
+    return [{"id": row[0], "name": row[1], "verified": bool(row[2])} for row in found]
+
+
+def add_account(settings: Settings, name: str, region: str, domain: str) -> dict[str, Any]:
+    """A new account with a sending domain, an API user of each type and an SMS user, and their keys in clear."""
+    if not _is_account(name):
+        raise Impossible("An account's name has 1 to 32 letters, digits, _ or -.")
+    domain, key, vault = _domain_name(domain), make_rsa_key(), open_vault(settings.data / "master.key")
+    mark = secrets.token_hex(3)  # names of users are unique in the whole store
+    users = {kind: {"apiUser": f"{name}_{kind}_{mark}", "apiKey": new_key()} for kind in EMAIL_TYPES}
+    sms = {"smsUser": f"{name}_sms_{mark}", "smsKey": new_key()}
+    app_key = secrets.token_hex(16)
+
+    async def unit(tx: Tx) -> int:
+        account_id = await new_rows.add_account(tx, name, region, vault.seal(app_key.encode(), "app key"), {})
+        if account_id is None:
+            raise Impossible(f"There is an account {name} already.")
+        domain_id = await _insert_domain(tx, account_id, domain, vault, key)
+        for kind, user in users.items():
+            made = new_rows.NewApiUser(user["apiUser"], hash_key(user["apiKey"]), EMAIL_TYPES[kind], False, False)
+            await new_rows.add_api_user(tx, account_id, domain_id, made)
+        await new_rows.add_sms_user(tx, account_id, sms["smsUser"], vault.seal(sms["smsKey"].encode(), "sms"))
+        return account_id
+
+    account_id = _with_store(settings, lambda store: store.write(unit))
+    shown = {"id": account_id, "name": name, "region": region, "appKey": app_key, **users, "sms": sms}
+    return shown | {"domain": _records(domain, key)}
+
+
+def add_domain(settings: Settings, account_id: int, name: str) -> dict[str, str]:
+    """A sending domain that the operator vouches for, with a new DKIM key; returns the DNS record for it."""
+    name, key, vault = _domain_name(name), make_rsa_key(), open_vault(settings.data / "master.key")
+
+    async def unit(tx: Tx) -> None:
+        if account_id not in (row[0] for row in await rows.every(tx)):
+            raise Impossible(f"There is no account {account_id}.")
+        if await rows.domain(tx, account_id, name):
+            raise Impossible(f"The account has the domain {name} already.")
+        await _insert_domain(tx, account_id, name, vault, key)
+
+    _with_store(settings, lambda store: store.write(unit))
+    return _records(name, key)
+
+
+async def _insert_domain(tx: Tx, account_id: int, name: str, vault: Vault, key: PrivateKey) -> int:
+    return await new_rows.add_domain(tx, account_id, name, SELECTOR, vault.seal(dump_key(key), "dkim"))
+
+
+def _records(domain: str, key: PrivateKey) -> dict[str, str]:
+    return {"name": domain, "dkimName": record_name(SELECTOR, domain), "dkimTxt": dns_record(key)}
+
+
+def _domain_name(text: str) -> str:
+    try:
+        name = ascii_domain(text).lower()
+    except ValueError:
+        name = ""
+    if not _is_domain(name):
+        raise Impossible(f"{text!r} is not a domain name.")
+    return name
+
+
+def _with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
+    async def run() -> T:
+        await migrate(settings.store.url.url or "sqlite", settings.data)
+        store = open_store(settings.store.url.url or "sqlite", settings.data, SystemClock())
+        try:
+            return await ask(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())

@@ -1,0 +1,172 @@
+"""Connections to next hops, kept for a while and shared by all who send there.
+
+Called by delivery; calls smtp_client. Always: at most `per_hop` sessions to one hop at a time; a message goes to the next hop
+only when this one cannot have accepted it, never after an ambiguous end; a kept session that its peer had closed
+meanwhile is replaced without notice.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from aurorasend.mx import Hop
+from aurorasend.outcome import Fate, Outcome, unreachable
+from aurorasend.smtp_client import Parcel, Session, Terms, connect
+
+SWEEP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`per_hop` sessions at a time; `per_session` messages, after which many a peer says 421 (0: no limit); idle sessions
+    are kept `idle_s` seconds, at most `idle_max` of them in all; a hop that could not be reached is tried last for
+    `avoid_s` seconds."""
+
+    per_hop: int = 8
+    per_session: int = 100
+    idle_s: float = 10.0  # a peer may close after 5 min (RFC 5321 §4.5.3.2.7), and big ones want their slots back
+    idle_max: int = 1000
+    avoid_s: float = 60.0
+
+
+@dataclass(slots=True)
+class _Place:
+    """One hop."""
+
+    free: asyncio.Semaphore
+    users: int = 0  # holding or waiting for a slot
+    idle: list[tuple[float, Session]] = field(default_factory=list)  # since when; the latest last
+
+
+class Pool:
+    """All sessions of one kind (`terms`) of one node. Belongs to one event loop; `close` it."""
+
+    def __init__(self, terms: Terms, limits: Limits = Limits()) -> None:
+        self._terms = terms
+        self._limits = limits
+        self._places: dict[Hop, _Place] = {}
+        self._avoided: dict[Hop, float] = {}  # until when
+        self._idle = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    async def send(
+        self,
+        hops: Sequence[Hop],
+        mail_from: str,
+        recipients: Sequence[str],
+        message: bytes | Sequence[bytes],
+        *,
+        smtputf8: bool = False,
+    ) -> list[Outcome]:
+        """An outcome per recipient, in their order, from the first of `hops` that gives an answer. `smtputf8`: the
+        message's headers need it."""
+        parcel = Parcel(mail_from, recipients, message, smtputf8)
+        outcomes: list[Outcome | None] = [None] * len(recipients)
+        left = list(range(len(outcomes)))
+        give_up = self._loop.time() + self._terms.timeouts.total_s
+        for hop in self._in_order(hops):
+            left = await self._send_to(hop, parcel, outcomes, left)
+            if not left or self._loop.time() > give_up:
+                break
+        return [outcome or unreachable("no next hop") for outcome in outcomes]
+
+    async def close(self) -> None:
+        """Leave all idle sessions, and wait for their ends. Sessions in use leave when they are done."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        idle = [session for place in self._places.values() for _, session in place.idle]
+        for place in self._places.values():
+            place.idle.clear()
+        for session in idle:
+            session.leave()
+        await asyncio.gather(*(session.left() for session in idle))
+
+    def _in_order(self, hops: Sequence[Hop]) -> Sequence[Hop]:
+        """Those that lately could not be reached last: else each message would wait for their timeouts again."""
+        if not self._avoided:
+            return hops
+        now = self._loop.time()
+        self._avoided = {hop: until for hop, until in self._avoided.items() if until > now}
+        return sorted(hops, key=lambda hop: hop in self._avoided)
+
+    async def _send_to(self, hop: Hop, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]) -> list[int]:
+        """Try `hop` for the recipients numbered in `left`. Gives those that may be tried at another hop."""
+        place = self._places.get(hop)
+        if place is None:
+            place = self._places[hop] = _Place(asyncio.Semaphore(self._limits.per_hop))
+        place.users += 1
+        try:
+            async with place.free:
+                return await self._use(hop, place, parcel, outcomes, left)
+        finally:
+            place.users -= 1
+            if not place.users and not place.idle:
+                del self._places[hop]
+
+    async def _use(
+        self, hop: Hop, place: _Place, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
+    ) -> list[int]:
+        kept = self._take(place)
+        if kept is not None:
+            left = await self._transact(kept, place, parcel, outcomes, left)
+            if not left:
+                return []
+        got = await connect(hop, self._terms)  # also instead of a kept session that had ended
+        if isinstance(got, Outcome):
+            self._avoided[hop] = self._loop.time() + self._limits.avoid_s
+            for n in left:
+                outcomes[n] = max(outcomes[n] or got, got, key=_telling)
+            return left
+        return await self._transact(got, place, parcel, outcomes, left)
+
+    async def _transact(
+        self, session: Session, place: _Place, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
+    ) -> list[int]:
+        """Gives the recipients that the session's end left without an answer of their own."""
+        mine = replace(parcel, recipients=[parcel.recipients[n] for n in left]) if len(left) < len(outcomes) else parcel
+        for n, outcome in zip(left, await session.send(mine), strict=True):
+            outcomes[n] = outcome
+        self._keep(session, place)
+        return [n for n in left if outcomes[n].fate is Fate.DEFERRED] if session.interrupted else []  # type: ignore[union-attr]
+
+    def _take(self, place: _Place) -> Session | None:
+        while place.idle:
+            self._idle -= 1
+            _, session = place.idle.pop()
+            if session.reusable:
+                return session
+        return None
+
+    def _keep(self, session: Session, place: _Place) -> None:
+        worn = 0 < self._limits.per_session <= session.messages
+        if not session.reusable:
+            return
+        if worn or self._closed or self._idle >= self._limits.idle_max:
+            session.leave()
+            return
+        place.idle.append((self._loop.time(), session))
+        self._idle += 1
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Leave the sessions that were idle too long, forget those whose peers left."""
+        since = self._loop.time() - self._limits.idle_s
+        self._idle = 0
+        for hop, place in list(self._places.items()):
+            for began, session in place.idle:
+                if began <= since:
+                    session.leave()
+            place.idle = [(began, session) for began, session in place.idle if session.reusable]
+            self._idle += len(place.idle)
+            if not place.users and not place.idle:
+                del self._places[hop]
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._idle else None
+
+
+def _telling(outcome: Outcome) -> tuple[bool, bool]:
+    """Of several hops that failed: one that may yet work outweighs a refusal, an SMTP reply a mere failure."""
+    return outcome.fate is Fate.DEFERRED, outcome.sub_status != 403

@@ -1,0 +1,44 @@
+"""Ways out for mail: one smart host, or the MX hosts of the recipient's domain.
+
+Called by delivery. Calls mx and pool, which have the deadlines.
+"""
+
+from aurorasend.address import BadAddress, ascii_domain
+from aurorasend.delivery import Envelope
+from aurorasend.event import domain_of
+from aurorasend.mx import Hop, Reach, hops_of_host, next_hops
+from aurorasend.outcome import Outcome, bad_address
+from aurorasend.pool import Pool
+from aurorasend.resolver import Resolver
+
+
+class SmartHost:
+    def __init__(self, pool: Pool, resolver: Resolver, host: str, port: int) -> None:
+        self._pool = pool
+        self._resolver = resolver
+        self._host = host
+        self._port = port
+
+    async def send(self, envelope: Envelope) -> Outcome:
+        return await _send(self._pool, await hops_of_host(self._host, self._port, self._resolver), envelope)
+
+
+class MxHosts:
+    def __init__(self, pool: Pool, resolver: Resolver, reach: Reach) -> None:
+        self._pool = pool
+        self._resolver = resolver
+        self._reach = reach
+
+    async def send(self, envelope: Envelope) -> Outcome:
+        try:
+            domain = ascii_domain(domain_of(envelope.recipient))
+        except BadAddress as problem:
+            return bad_address(str(problem))
+        return await _send(self._pool, await next_hops(domain, self._resolver, self._reach), envelope)
+
+
+async def _send(pool: Pool, hops: list[Hop] | Outcome, envelope: Envelope) -> Outcome:
+    if isinstance(hops, Outcome):
+        return hops
+    to, utf8 = [envelope.recipient], envelope.needs_smtputf8
+    return (await pool.send(hops, envelope.mail_from, to, envelope.raw, smtputf8=utf8))[0]

@@ -1,0 +1,382 @@
+"""SMTP to one next hop: a session that carries one message after the other.
+
+Called by pool; calls smtp_wire and outcome. Always: what the peer says or fails to say ends in an Outcome per
+recipient, never in an exception; every phase and the whole transaction have deadlines; when the connection ends after
+the final dot was handed over and before its reply, the outcome is AMBIGUOUS, and before it DEFERRED (RFC 5321,
+RFC 2920 pipelining, RFC 3207 STARTTLS, RFC 1870 SIZE, RFC 6152 8BITMIME, RFC 6531 SMTPUTF8, RFC 4954 AUTH).
+"""
+
+import asyncio
+import re
+import ssl
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from ipaddress import ip_address
+
+from aurorasend.address import ascii_domain, is_address
+from aurorasend.mx import Hop
+from aurorasend.outcome import Outcome, Reply, Stage, ambiguous, bad_address, judge, unfit, unreachable
+from aurorasend.smtp_wire import Wire, wire_form
+
+# What may stand between < and >: printable ASCII without blanks and angle brackets; the rest is asked of is_address.
+_plain_path = re.compile(r"[!-;=?-~]{1,254}").fullmatch
+_safe_helo = re.compile(r"[A-Za-z0-9._\[\]:-]{1,255}").fullmatch
+
+
+class TlsMode(Enum):
+    """STARTTLS with a next hop."""
+
+    OFF = "off"
+    OPPORTUNISTIC = "opportunistic"  # certificate not checked; in clear when there is none or the handshake fails (RFC 7435)
+    REQUIRE = "require"  # certificate not checked; without TLS the mail waits
+    VERIFY = "verify"  # the certificate must be valid for the name of the hop, else the mail waits
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. The defaults are those of RFC 5321 §4.5.3.2, `connect_s` and `total_s` ours: a peer that keeps
+    answering just in time shall not hold a session for ever."""
+
+    connect_s: float = 30
+    reply_s: float = 300  # to the greeting and to commands
+    body_s: float = 180  # of the message, without any progress
+    end_s: float = 600  # to the final dot
+    quit_s: float = 5
+    total_s: float = 1200  # one connection's opening, and each transaction
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How we present ourselves to a next hop. `local_ip` "" lets the system choose; `login` (user and password) is
+    for a smart host, and goes out under TLS or to this machine only."""
+
+    helo: str
+    local_ip: str = ""
+    tls: TlsMode = TlsMode.OPPORTUNISTIC
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    timeouts: Timeouts = Timeouts()
+
+    def __post_init__(self) -> None:
+        if not _safe_helo(self.helo):
+            raise ValueError("helo must be a host name or an address literal")
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """Made once: loading the system's certificates takes milliseconds."""
+        context = ssl.create_default_context()
+        if self.tls is not TlsMode.VERIFY:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message and whom it goes to. `mail_from` "" is the null sender. `smtputf8`: its headers need that."""
+
+    mail_from: str
+    recipients: Sequence[str]
+    message: bytes | Sequence[bytes]
+    smtputf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The replies to MAIL, each RCPT and DATA; None where none came or none was asked for."""
+
+    mail: Reply | None
+    recipients: Sequence[Reply | None]
+    data: Reply | None
+
+
+async def connect(hop: Hop, terms: Terms) -> "Session | Outcome":
+    """A session ready for mail, or what the failure means for the mail, which may then be tried at another hop."""
+    session = Session(hop, terms)
+    trouble = await session.open(terms.tls)
+    if trouble is not None and session.tls_failed and terms.tls is TlsMode.OPPORTUNISTIC:
+        session = Session(hop, terms)  # broken TLS is worse than none only when TLS was asked for
+        trouble = await session.open(TlsMode.OFF)
+    return session if trouble is None else trouble
+
+
+class Session:
+    """One connection to one next hop. Not for several tasks at a time; the pool sees to it."""
+
+    def __init__(self, hop: Hop, terms: Terms) -> None:
+        self.peer = hop
+        self.out_ip = ""
+        self.tls_failed = False
+        self.messages = 0  # transactions begun
+        self.interrupted = False  # the connection ended before the last transaction's final dot: try it elsewhere
+        self.extensions: dict[str, str] = {}  # keyword -> parameters, as EHLO offered them
+        self._terms = terms
+        self._wire: Wire
+        self._encrypted = False
+        self._begun = False  # a transaction is open at the peer: RSET before the next
+        self._ends = 0.0  # loop time of the hard deadline
+
+    @property
+    def reusable(self) -> bool:
+        return not self._wire.lost
+
+    async def open(self, tls: TlsMode) -> Outcome | None:
+        """Connect, greet, encrypt, log in. None when all is well."""
+        self._ends = asyncio.get_running_loop().time() + self._terms.timeouts.total_s
+        try:
+            trouble = (
+                await self._dial()
+                or await self._greet()
+                or await self._hello()
+                or await self._secure(tls)
+                or await self._log_in()
+            )
+        except BaseException:
+            self.abort()
+            raise
+        if trouble is not None:
+            self.abort()
+        return trouble
+
+    async def send(self, parcel: Parcel) -> list[Outcome]:
+        """One transaction: an outcome per recipient, in their order. Cancelling it ends the session."""
+        try:
+            return await self._transact(parcel)
+        except BaseException:
+            self.abort()
+            raise
+
+    def leave(self) -> None:
+        """QUIT without waiting for it."""
+        self._wire.leave(self._terms.timeouts.quit_s)
+
+    async def left(self) -> None:
+        """Wait for the end that `leave` or `abort` began."""
+        await self._wire.ended()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if hasattr(self, "_wire"):
+            self._wire.end("aborted")
+
+    # -- opening
+
+    async def _dial(self) -> Outcome | None:
+        hop, terms, loop = self.peer, self._terms, asyncio.get_running_loop()
+        local = (terms.local_ip, 0) if terms.local_ip else None
+        try:
+            async with asyncio.timeout(min(terms.timeouts.connect_s, terms.timeouts.total_s)):
+                _, self._wire = await loop.create_connection(Wire, hop.address, hop.port, local_addr=local)
+        except TimeoutError:
+            return unreachable(f"{hop}: no connection within {terms.timeouts.connect_s:.0f} s", terms.local_ip)
+        except OSError as problem:
+            return unreachable(f"{hop}: {problem}", terms.local_ip)
+        self.out_ip = (self._wire.transport.get_extra_info("sockname") or ("",))[0]
+        return None
+
+    async def _greet(self) -> Outcome | None:
+        return self._unless_good(await self._reply(), Stage.GREETING)
+
+    async def _hello(self) -> Outcome | None:
+        """EHLO, and HELO for those who know no better (RFC 5321 §3.2)."""
+        self.extensions = {}
+        reply = await self._ask(f"EHLO {self._terms.helo}")
+        if reply is not None and reply.code >= 500:
+            return self._unless_good(await self._ask(f"HELO {self._terms.helo}"), Stage.EHLO)
+        if reply is not None and reply.code < 300:
+            offered = (line.replace("AUTH=", "AUTH ").partition(" ") for line in reply.text.split("\n")[1:])
+            self.extensions = {keyword.upper(): parameters.upper() for keyword, _, parameters in offered}
+        return self._unless_good(reply, Stage.EHLO)
+
+    async def _secure(self, tls: TlsMode) -> Outcome | None:
+        if tls is TlsMode.OFF:
+            return None
+        if "STARTTLS" not in self.extensions:
+            if tls is TlsMode.OPPORTUNISTIC:
+                return None
+            return unreachable(f"{self.peer}: offers no STARTTLS, which is required", self.out_ip)
+        self.tls_failed = True
+        reply = await self._ask("STARTTLS")
+        if reply is None or reply.code != 220:
+            return self._unless_good(reply, Stage.TLS) or unreachable(f"{self.peer}: STARTTLS refused: {reply}", self.out_ip)
+        name = self.peer.host if not _is_ip(self.peer.host) else self.peer.address
+        if not await self._wire.start_tls(self._terms.context, name, self._left(self._terms.timeouts.reply_s)):
+            return self._lost(Stage.TLS)
+        self.tls_failed = False
+        self._encrypted = True
+        return await self._hello()  # RFC 3207 §4.2: what was said in clear is forgotten
+
+    async def _log_in(self) -> Outcome | None:
+        if self._terms.login is None:
+            return None
+        if not self._encrypted and not ip_address(self.peer.address).is_loopback:
+            return unreachable(f"{self.peer}: no TLS, so no password is sent", self.out_ip)
+        known = self.extensions.get("AUTH", "").split()
+        user, password = (part.encode() for part in self._terms.login)
+        if "PLAIN" in known:
+            reply = await self._ask("AUTH PLAIN " + b64encode(b"\0" + user + b"\0" + password).decode())
+        elif "LOGIN" in known:
+            reply = await self._ask("AUTH LOGIN")
+            for secret in (user, password):
+                if reply is not None and reply.code == 334:
+                    reply = await self._ask(b64encode(secret).decode())
+        else:
+            return unreachable(f"{self.peer}: offers neither AUTH PLAIN nor LOGIN", self.out_ip)
+        return self._unless_good(reply, Stage.AUTH)
+
+    # -- a transaction
+
+    async def _transact(self, parcel: Parcel) -> list[Outcome]:
+        self._ends = asyncio.get_running_loop().time() + self._terms.timeouts.total_s
+        self.interrupted = False
+        self.messages += 1
+        octets = wire_form(parcel.message)
+        paths = [_path(address) for address in parcel.recipients]
+        outcomes = [self._refuse(path, parcel, len(octets)) for path in paths]
+        open_ = [n for n, outcome in enumerate(outcomes) if outcome is None]
+        if open_:
+            offer = await self._offer(self._mail(parcel, paths, octets), [paths[n] or "" for n in open_])
+            for n, outcome in zip(open_, self._judge_offer(offer), strict=True):
+                outcomes[n] = outcome
+            open_ = [n for n in open_ if outcomes[n] is None]
+            if offer.data is not None and offer.data.code == 354 and not self._wire.lost:  # an empty message if for nobody
+                ending = await self._message(octets if open_ else b".\r\n", shared=len(open_) > 1)
+                for n in open_:
+                    outcomes[n] = ending
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _refuse(self, path: str | None, parcel: Parcel, size: int) -> Outcome | None:
+        """What is known to be hopeless before a word is said."""
+        if path is None:
+            return bad_address("not an address that SMTP can carry")
+        limit = self.extensions.get("SIZE", "")
+        if limit.isdigit() and 0 < int(limit[:18]) < size:
+            return unfit(f"{self.peer}: message of {size} octets is larger than its limit of {limit}", self.out_ip)
+        if "SMTPUTF8" not in self.extensions and (parcel.smtputf8 or not path.isascii() or not parcel.mail_from.isascii()):
+            return unfit(f"{self.peer}: 5.6.7 takes no international addresses (no SMTPUTF8)", self.out_ip)
+        return None
+
+    def _mail(self, parcel: Parcel, paths: Sequence[str | None], octets: bytes) -> str:
+        sender = _path(parcel.mail_from) if parcel.mail_from else ""
+        if sender is None:
+            raise ValueError("the sender is not an address")  # ours to make, so a bug
+        command = f"MAIL FROM:<{sender}>"
+        if "SIZE" in self.extensions:
+            command += f" SIZE={len(octets)}"
+        if "8BITMIME" in self.extensions and not octets.isascii():  # without it sent as it is: most pass it on
+            command += " BODY=8BITMIME"
+        if parcel.smtputf8 or not sender.isascii() or not all(path is None or path.isascii() for path in paths):
+            command += " SMTPUTF8"
+        return command
+
+    async def _offer(self, mail: str, recipients: Sequence[str]) -> _Offer:
+        """MAIL, RCPT and DATA: in one write when the peer takes it so (RFC 2920), else one by one."""
+        rset = 1 if self._begun else 0
+        self._begun = True
+        if "PIPELINING" not in self.extensions:
+            return await self._offer_singly(mail, recipients, rset)
+        lines = ["RSET"] * rset + [mail, *(f"RCPT TO:<{path}>" for path in recipients), "DATA\r\n"]
+        count = len(lines)
+        self._wire.write("\r\n".join(lines).encode(), count)
+        got: list[Reply | None] = [*await self._wire.replies(count, self._left(self._terms.timeouts.reply_s))]
+        got += [None] * (count - len(got))
+        return _Offer(got[rset], got[rset + 1 : -1], got[-1])
+
+    async def _offer_singly(self, mail: str, recipients: Sequence[str], rset: int) -> _Offer:
+        if rset:
+            await self._ask("RSET")
+        answer = await self._ask(mail)
+        replies: list[Reply | None] = [None] * len(recipients)
+        if answer is None or answer.code >= 300:
+            return _Offer(answer, replies, None)
+        for n, path in enumerate(recipients):
+            replies[n] = await self._ask(f"RCPT TO:<{path}>")
+        if not any(reply is not None and reply.code < 300 for reply in replies):
+            return _Offer(answer, replies, None)
+        return _Offer(answer, replies, await self._ask("DATA"))
+
+    def _judge_offer(self, offer: _Offer) -> list[Outcome | None]:
+        """None for the recipients whose fate the message decides."""
+        self.interrupted = bool(self._wire.lost)
+        if offer.mail is None or offer.mail.code >= 300:
+            refused = self._unless_good(offer.mail, Stage.MAIL)
+            return [refused] * len(offer.recipients)
+        outcomes = [self._unless_good(reply, Stage.RCPT) for reply in offer.recipients]
+        if self._wire.lost and (offer.data is None or offer.data.code == 354):
+            outcomes = [outcome or self._lost(Stage.DATA) for outcome in outcomes]
+        elif offer.data is None or offer.data.code != 354:
+            shared = sum(outcome is None for outcome in outcomes) > 1
+            trouble = self._unless_good(offer.data, Stage.DATA, shared) or self._out_of_step(offer.data)
+            outcomes = [outcome or trouble for outcome in outcomes]
+        return outcomes
+
+    async def _message(self, octets: bytes, shared: bool) -> Outcome:
+        """The message after 354. From the moment its end is handed over, silence is ambiguous."""
+        timeouts = self._terms.timeouts
+        whole = await self._wire.write_message(octets, self._left(timeouts.body_s))
+        got = await self._wire.replies(1, self._left(timeouts.end_s) if whole else 0.0)
+        self._begun = False
+        if not whole:
+            self.interrupted = True
+            self._wire.end("the peer answered before the end of the message")
+            early = got[0] if got and got[0].code >= 400 else None
+            return judge(early, Stage.END, out_ip=self.out_ip, shared=shared) if early else self._lost(Stage.END)
+        if not got or 300 <= got[0].code < 400:
+            self._wire.end("out of step")
+            return ambiguous(f"{self.peer}: after the end of the message: {got[0] if got else self._wire.lost}", self.out_ip)
+        return judge(got[0], Stage.END, out_ip=self.out_ip, shared=shared)
+
+    # -- replies
+
+    async def _ask(self, command: str) -> Reply | None:
+        self._wire.write(f"{command}\r\n".encode(), 1)
+        return await self._reply()
+
+    async def _reply(self) -> Reply | None:
+        got = await self._wire.replies(1, self._left(self._terms.timeouts.reply_s))
+        return got[0] if got else None
+
+    def _left(self, timeout_s: float) -> float:
+        """`timeout_s`, or what is left until the hard deadline."""
+        return max(min(timeout_s, self._ends - asyncio.get_running_loop().time()), 0.0)
+
+    def _unless_good(self, reply: Reply | None, stage: Stage, shared: bool = False) -> Outcome | None:
+        """None when `reply` says yes (2xx; 354 is asked for by name)."""
+        if reply is None:
+            return self._lost(stage)
+        if reply.code < 300:
+            return None
+        if reply.code < 400:
+            self._wire.end(f"out of step: {reply}")
+        return judge(reply, stage, out_ip=self.out_ip, shared=shared)
+
+    def _out_of_step(self, reply: Reply | None) -> Outcome:
+        """2xx to DATA: client and peer no longer mean the same command."""
+        self._wire.end("out of step")
+        self.interrupted = True
+        return unreachable(f"{self.peer}: answered DATA with {reply}", self.out_ip)
+
+    def _lost(self, stage: Stage) -> Outcome:
+        if self._wire.goodbye is not None:
+            return judge(self._wire.goodbye, stage, out_ip=self.out_ip)
+        return unreachable(f"{self.peer}: at {stage.value}: {self._wire.lost}", self.out_ip)
+
+
+def _path(address: str) -> str | None:
+    """`address` as it stands between < and >, its domain in A-labels; None when it must not stand there."""
+    if _plain_path(address):
+        return address
+    if not is_address(address):
+        return None
+    local, _, domain = address.rpartition("@")
+    return f"{local}@{ascii_domain(domain)}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""The octets of an SMTP client: replies read within limits, commands and messages written, TLS.
+
+Called by smtp_client only. Always: what the peer sends is bounded in line length, lines and octets, and nothing it
+does raises; once `lost` says why, the connection is of no further use. No bare CR or LF leaves: messages pass
+`wire_form`, commands are made of checked parts. Replies that were not asked for end the connection, so that none can
+be taken for the answer to a later command (response injection, before a TLS handshake or at any time).
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Sequence
+from typing import cast
+
+from aurorasend.outcome import Reply, clean
+
+MAX_LINE = 2048  # octets; RFC 5321 §4.5.3.1.5 says 512, real ones are longer
+MAX_LINES = 100  # of one reply
+CHUNK = 64 * 1024  # octets of a message written between two looks at the peer
+
+_line_ends = re.compile(rb"\r\n|\r|\n")
+_enhanced = re.compile(r"[245]\.\d{1,3}\.\d{1,3} ").match
+
+
+def wire_form(message: bytes | Sequence[bytes]) -> bytes:
+    """`message` as DATA carries it (RFC 5321 §4.5.2): every line ends with CRLF, dots doubled, the final dot added.
+
+    Our own messages need nothing but the dot, so the common case is a few scans and one copy.
+    """
+    octets = message if isinstance(message, bytes) else b"".join(message)
+    lines = octets.count(b"\n")
+    if lines != octets.count(b"\r\n") or lines != octets.count(b"\r"):
+        octets = _line_ends.sub(b"\r\n", octets)  # else LF.LF could end the message for some servers (smuggling)
+    if octets.startswith(b"."):
+        octets = b"." + octets
+    if b"\r\n." in octets:
+        octets = octets.replace(b"\r\n.", b"\r\n..")
+    return octets + (b".\r\n" if not octets or octets.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+class Wire(asyncio.Protocol):
+    """One connection. `replies` gives what came; when it is less than asked for, `lost` says why."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.lost = ""
+        self.goodbye: Reply | None = None  # a 421: it answers every command that it left unanswered
+        self._loop = asyncio.get_running_loop()
+        self._owed = 1  # replies to commands already written; the greeting comes unasked
+        self._buffer = b""
+        self._lines: list[bytes] = []
+        self._replies: list[Reply] = []
+        self._wanted = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+        self._ended = self._loop.create_future()
+
+    # -- to the peer
+
+    def write(self, octets: bytes, replies: int) -> None:
+        """Send `octets`, which hold commands that ask for `replies`."""
+        self._owed += replies
+        if not self.lost:
+            self.transport.write(octets)
+
+    async def write_message(self, octets: bytes, timeout_s: float) -> bool:
+        """Send a message in its wire form; asks for one reply. False when its end was never handed over: the
+        connection was lost, stood still for `timeout_s`, or the peer refused before the end."""
+        self._owed += 1
+        for start in range(0, len(octets), CHUNK):
+            while self._paused and not self.lost and not self._replies:
+                await self._wait(timeout_s, "the peer takes no more of the message")
+            if self.lost or self._replies:
+                return False
+            self.transport.write(octets if len(octets) <= CHUNK else octets[start : start + CHUNK])
+        return True
+
+    async def replies(self, count: int, timeout_s: float) -> list[Reply]:
+        """The next `count` replies, or fewer when the connection is lost or `timeout_s` is over."""
+        self._wanted = count
+        while len(self._replies) < count and not self.lost:
+            await self._wait(timeout_s, f"no reply within {timeout_s:.0f} s")
+        self._wanted = 0
+        got = self._replies[:count]
+        del self._replies[:count]
+        return got
+
+    async def start_tls(self, context: ssl.SSLContext, host: str, timeout_s: float) -> bool:
+        """Go on encrypted. Refused when the peer had already said more in clear (CVE-2011-0411 and its kin)."""
+        if self._buffer or self._lines or self._replies:
+            self.end("data in clear before the TLS handshake")
+        if self.lost:
+            return False
+        try:
+            transport = await self._loop.start_tls(
+                self.transport, self, context, server_hostname=host, ssl_handshake_timeout=max(timeout_s, 0.001)
+            )
+        except (OSError, ValueError) as problem:  # ssl.SSLError and timeouts are OSErrors
+            self.end(f"TLS handshake failed: {problem or type(problem).__name__}")
+            return False
+        if transport is None or self.lost:
+            self.end("connection lost in the TLS handshake")
+            return False
+        self.transport = transport
+        return True
+
+    def end(self, why: str) -> None:
+        """Close at once; `why` counts when nothing ended it before."""
+        self.lost = self.lost or why
+        self.transport.abort()
+        self._wake()
+
+    def leave(self, timeout_s: float) -> None:
+        """QUIT, and close when the peer has answered or `timeout_s` is over. Does not wait."""
+        if not self.lost:
+            self.transport.write(b"QUIT\r\n")
+            self.lost = "left"
+            timer = self._loop.call_later(timeout_s, self.transport.abort)
+            self._ended.add_done_callback(lambda _: timer.cancel())
+
+    async def ended(self) -> None:
+        """Wait until the connection is closed."""
+        await asyncio.shield(self._ended)
+
+    # -- from the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = self.lost or f"connection lost{f': {exc}' if exc else ''}"
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._wake()
+
+    def data_received(self, data: bytes) -> None:
+        if self.lost:  # the answer to QUIT, or noise after the end
+            self.transport.close()
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > MAX_LINE:
+            self.end("reply line too long")
+            return
+        if all(map(self._take, lines)) and self._replies and (not self._wanted or len(self._replies) >= self._wanted):
+            self._wake()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake()
+
+    def _take(self, line: bytes) -> bool:
+        """One line of a reply (RFC 5321 §4.2.1); a bare LF as its end is let pass. False when it was the last."""
+        code, mark = line[:3], line[3:4]
+        if len(line) > MAX_LINE or len(self._lines) >= MAX_LINES:
+            self.end("reply too long")
+        elif not (code.isdigit() and b"200" <= code <= b"599" and mark in b" -\r" and code == (self._lines or [code])[0][:3]):
+            self.end(f"not an SMTP reply: {clean(line[:80].decode('utf-8', 'replace'))}")
+        else:
+            self._lines.append(line)
+            if mark != b"-":
+                self._complete(int(code))
+        return not self.lost
+
+    def _complete(self, code: int) -> None:
+        reply = Reply(code, _text(self._lines))
+        self._lines = []
+        if code == 421:  # RFC 5321 §3.8: may come at any time, and ends the connection
+            self.goodbye = reply
+            if self._owed:
+                self._replies.append(reply)
+            self.end(clean(str(reply)))
+        elif not self._owed:
+            self.end(f"reply without a command: {clean(str(reply))}")
+        else:
+            self._owed -= 1
+            self._replies.append(reply)
+
+    async def _wait(self, timeout_s: float, late: str) -> None:
+        """Until something happened, or `timeout_s` is over, which ends the connection."""
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(timeout_s, self.end, late)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _text(lines: list[bytes]) -> str:
+    """The words of a reply, its enhanced code only at the beginning."""
+    if len(lines) == 1:
+        return lines[0][4:].decode("utf-8", "replace").rstrip("\r")
+    texts = [line[4:].decode("utf-8", "replace").rstrip("\r") for line in lines]
+    found = _enhanced(texts[0])
+    return "\n".join([texts[0], *(text.removeprefix(found[0]) for text in texts[1:])] if found else texts)

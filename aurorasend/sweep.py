@@ -1,0 +1,39 @@
+"""Housekeeping: what is no longer needed goes, a little at a time. Nothing here touches work that is not final."""
+
+import asyncio
+import logging
+
+from aurorasend.clock import HOUR, Clock
+from aurorasend.codes import Unavailable
+from aurorasend.sandbox import Sandbox
+from aurorasend.store import submission as rows
+from aurorasend.store.tx import Store
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 30.0
+STAGED_US = HOUR  # content of a submission whose acceptance did not come; no request lives so long
+STAGED_AT_ONCE = 100
+
+
+class Sweeper:
+    """One per node with the role `sweep`; several do no harm."""
+
+    def __init__(self, store: Store, clock: Clock, sandbox: Sandbox) -> None:
+        self._store = store
+        self._clock = clock
+        self._sandbox = sandbox
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                log.warning("not swept, the store is away: %s", error)
+
+    async def sweep(self) -> None:
+        now_us = self._clock.now_us()
+        await self._store.write(lambda tx: rows.sweep_staged(tx, now_us - STAGED_US, STAGED_AT_ONCE))
+        await self._store.write(lambda tx: rows.sweep_requests(tx, now_us))
+        await self._sandbox.trim()

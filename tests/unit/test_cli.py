@@ -1,0 +1,97 @@
+"""The command line: settings from flags, what is remembered, what an operator can ask and change."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from aurorasend.cli import main, settings_of
+
+
+def run(data: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--data", str(data)])
+
+
+def answer(data: Path, *words: str) -> Any:
+    result = run(data, *words)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_addresses_are_remembered_for_the_next_command(tmp_path: Path) -> None:
+    data = tmp_path / "new" / "data"
+    flags = {"http.listen": "sg=127.0.0.1:1,us=127.0.0.1:2", "smtp.listen": "127.0.0.1:3", "node.workers": "2"}
+    assert settings_of(data, [], flags).node.workers == 2
+    again = settings_of(data)
+    assert [str(listener) for listener in again.http.listen] == ["sg=127.0.0.1:1", "us=127.0.0.1:2"]
+    assert (str(again.smtp.listen), again.node.workers) == ("127.0.0.1:3", 1)
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+
+
+def test_a_wrong_address_is_not_remembered(tmp_path: Path) -> None:
+    with pytest.raises(click.ClickException):
+        settings_of(tmp_path, [], {"http.listen": "nowhere"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["bootstrap", "queue", "migrate", "explain 1", "account list", "domain list 1"])
+def test_a_wrong_setting_ends_with_one_sentence(tmp_path: Path, command: str) -> None:
+    result = CliRunner().invoke(main, [*command.split(), "--data", str(tmp_path), "--set", "queue.lease=soon"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: The setting queue.lease (in --set) cannot be 'soon': write a duration")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_data_directory_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(click.ClickException, match="cannot be"):
+        settings_of(tmp_path / "file" / "data")
+
+
+def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
+    assert answer(tmp_path, "account", "list") == []
+    made = answer(tmp_path, "account", "add", "acme", "--domain", "Mail.Example.com")
+    assert answer(tmp_path, "account", "list") == [{"id": made["id"], "name": "acme", "region": "sg"}]
+    assert made["domain"]["dkimName"] == "mail._domainkey.mail.example.com"
+    assert made["domain"]["dkimTxt"].startswith("v=DKIM1")
+    assert {len(made[kind]["apiKey"]) for kind in ("trigger", "batch")} == {32}
+    assert [one["name"] for one in answer(tmp_path, "domain", "list", str(made["id"]))] == ["mail.example.com"]
+    answer(tmp_path, "domain", "add", str(made["id"]), "second.example.com")
+    assert [one["name"] for one in answer(tmp_path, "domain", "list", str(made["id"]))] == [
+        "mail.example.com",
+        "second.example.com",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("account add acme --domain other.example.com", "There is an account acme already."),
+        ("account add a/b --domain other.example.com", "letters, digits"),
+        ("account add new --domain not_a_domain", "'not_a_domain' is not a domain name."),
+        ("account add new --domain other.example.com --region mars", "mars is none of sg, us, hk"),
+        ("domain add 1 mail.example.com", "has the domain mail.example.com already."),
+        ("domain add 999 mail.example.com", "There is no account 999."),
+        ("explain nothing-like-an-id", "nothing-like-an-id"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path: Path, words: str, said: str) -> None:
+    answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")
+    result = run(tmp_path, *words.split())
+    assert result.exit_code in (1, 2) and said in result.stderr, result.output
+    assert [one["name"] for one in answer(tmp_path, "account", "list")] == ["acme"]
+
+
+def test_an_empty_queue_has_no_lanes(tmp_path: Path) -> None:
+    assert run(tmp_path, "migrate").exit_code == 0
+    assert answer(tmp_path, "queue") == []
+
+
+def test_bootstrap_prints_the_same_each_time(tmp_path: Path) -> None:
+    first = answer(tmp_path, "bootstrap", "--json", "--sink-smtp", "2599", "--sink-http", "2598")
+    assert first["sink"] == {"smtp_port": 2599, "http_port": 2598}
+    assert answer(tmp_path, "bootstrap", "--json", "--sink-smtp", "2599", "--sink-http", "2598") == first
