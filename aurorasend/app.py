@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import uvicorn
 import uvloop
@@ -25,6 +25,7 @@ from aurorasend.allowance import Allowances
 from aurorasend.api import ENDPOINTS
 from aurorasend.clock import Clock, SystemClock
 from aurorasend.config import HostPort, Settings
+from aurorasend.config import Route as RouteSetting
 from aurorasend.console import sandbox as sandbox_pages
 from aurorasend.console.access import OperatorAccess, operator_token
 from aurorasend.delivery import Mail, Route
@@ -33,6 +34,7 @@ from aurorasend.endpoint import Catalogue, Server
 from aurorasend.gateways import Gateway
 from aurorasend.gateways.simulator import SimulatorGateway
 from aurorasend.http import Budget, HttpApp, Limits
+from aurorasend.http_connection import Connection
 from aurorasend.ids import Ids
 from aurorasend.logs import set_up
 from aurorasend.membership import Membership
@@ -46,6 +48,7 @@ from aurorasend.resolver import DnsResolver
 from aurorasend.routes import MxHosts, SmartHost
 from aurorasend.sandbox import Sandbox
 from aurorasend.secret import open_vault
+from aurorasend.simulator import Internet
 from aurorasend.sms import SmsSubmissions
 from aurorasend.sms_delivery import SmsCrew
 from aurorasend.sms_login import SmsLogin
@@ -59,6 +62,7 @@ from aurorasend.wake import Carrier, Datagrams, Notifications, Wake
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken
+CONNECTIONS = 10_000  # of one process; further ones are told 503
 KEEP_ALIVE_S = 75  # idle connections of clients; longer than the usual client's own
 RESTART_S = 1.0  # a worker that died is started again after this
 
@@ -86,15 +90,25 @@ class Listening(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
-    set_up(settings.log)
-    os.umask(0o077)
-    sockets = [_bind(listener.address) for listener in settings.http.listen] if "api" in settings.node.roles else []
-    shown = asyncio.run(_prepare(settings))
-    _greet(settings, shown)
+    sockets = _get_ready(settings)
     if settings.node.workers == 1:
         uvloop.run(_run(settings, sockets))
     else:
         _supervise(settings, sockets)
+
+
+def develop(settings: Settings) -> None:
+    """`serve` in one process, with mail going to a simulated internet that says what it received."""
+    uvloop.run(_develop(settings, _get_ready(settings)))
+
+
+def _get_ready(settings: Settings) -> list[socket.socket]:
+    """All that comes before the first role, and the greeting. Returns the listening sockets."""
+    set_up(settings.log)
+    os.umask(0o077)
+    sockets = [_bind(listener.address) for listener in settings.http.listen] if "api" in settings.node.roles else []
+    _greet(settings, asyncio.run(_prepare(settings)))
+    return sockets
 
 
 async def _prepare(settings: Settings) -> dict[str, dict[str, object]]:
@@ -206,6 +220,30 @@ async def _run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     running = await start(settings, sockets)
     await stop.wait()
     await finish(running, settings.node.stop_deadline.total_seconds())
+
+
+async def _develop(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    async with Internet() as internet:
+        host = await internet.add_host("mx.simulator.example")
+        internet.names.catch_all = host.name
+        servers = tuple(HostPort(*server) for server in internet.name_servers)
+        delivery = replace(settings.delivery, route=RouteSetting("mx"), dns=servers, mx_port=internet.smtp_port)
+        telling = asyncio.create_task(_tell(internet))
+        try:
+            await _run(replace(settings, delivery=delivery), sockets)
+        finally:
+            telling.cancel()
+
+
+async def _tell(internet: Internet) -> None:
+    """A line on standard output for each message that the simulated internet receives."""
+    told = 0
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await internet.mailbox.wait(told + 1, timeout_s=60)
+        for message in list(internet.mailbox.messages)[told - internet.mailbox.count :] if internet.mailbox.count > told else []:
+            print(f"received for {', '.join(message.recipients)}: {len(message.content)} bytes", flush=True)  # noqa: T201
+        told = internet.mailbox.count
 
 
 async def start(
@@ -339,7 +377,8 @@ def _listen(running: Running, region: str, fixed: bool) -> Listening:
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=Connection,
+        limit_concurrency=CONNECTIONS,
         ws="none",
         proxy_headers=False,  # whose X-Forwarded-For is believed is decided by http.proxies
         lifespan="off",

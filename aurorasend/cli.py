@@ -203,3 +203,54 @@ def add_domain(data: Path, assignments: Sequence[str], account_id: int, name: st
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         show(operate.add_domain(settings, account_id, name))
+
+
+@main.group()
+def template() -> None:
+    """Email templates: the audit, where it is manual."""
+
+
+@template.command("waiting")
+@data_option
+@set_option
+def waiting_templates(data: Path, assignments: Sequence[str]) -> None:
+    """Print the templates that wait for audit."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.waiting_templates(settings))
+
+
+@template.command("show")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("invoke_name")
+def show_template(data: Path, assignments: Sequence[str], account_id: int, invoke_name: str) -> None:
+    """Print all of a template."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.template_of(settings, account_id, invoke_name))
+
+
+@template.command("approve")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("invoke_name")
+def approve_template(data: Path, assignments: Sequence[str], account_id: int, invoke_name: str) -> None:
+    """Approve a template that waits for audit; from now on it can be sent."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.judge_template(settings, account_id, invoke_name, approve=True)
+
+
+@template.command("reject")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("invoke_name")
+def reject_template(data: Path, assignments: Sequence[str], account_id: int, invoke_name: str) -> None:
+    """Refuse a template that waits for audit."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.judge_template(settings, account_id, invoke_name, approve=False)

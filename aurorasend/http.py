@@ -8,7 +8,7 @@ lines name too. Log lines hold no parameter: run uvicorn with `access_log=False`
 import asyncio
 import ipaddress
 import logging
-import secrets
+import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -249,7 +249,8 @@ class Body:
 
 
 def _new_id() -> str:
-    return secrets.token_hex(8)
+    """Unique, and so hard to guess as the log's reader needs: it is no secret."""
+    return f"{random.getrandbits(64):016x}"
 
 
 def _routing_error(code: Code) -> bytes:

@@ -4,6 +4,7 @@ Called by cli, each function in a process of its own. Calls the store, and the m
 """
 
 import asyncio
+import dataclasses
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from aurorasend.address import ascii_domain
 from aurorasend.clock import SystemClock, utc
+from aurorasend.codes import Refused
 from aurorasend.config import Settings
 from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, record_name
 from aurorasend.explain import explain
@@ -19,8 +21,10 @@ from aurorasend.store import account as rows
 from aurorasend.store import bootstrap as new_rows
 from aurorasend.store import open_store
 from aurorasend.store import queue as queue_rows
+from aurorasend.store import template as template_rows
 from aurorasend.store.migrate import migrate
 from aurorasend.store.tx import Store, Tx
+from aurorasend.template import Stat, Template, judge
 
 T = TypeVar("T")
 
@@ -102,6 +106,35 @@ def add_domain(settings: Settings, account_id: int, name: str) -> dict[str, str]
 
     _with_store(settings, lambda store: store.write(unit))
     return _records(name, key)
+
+
+def waiting_templates(settings: Settings) -> list[dict[str, object]]:
+    """The email templates of all accounts that wait for audit."""
+    found = _with_store(settings, lambda store: store.read(lambda tx: template_rows.every_of_stat(tx, Stat.PENDING)))
+    return [
+        {"account": account_id, "invokeName": each.invoke_name, "name": each.name, "templateType": each.type}
+        for account_id, each in found
+    ]
+
+
+def template_of(settings: Settings, account_id: int, invoke_name: str) -> dict[str, object]:
+    """All that an email template holds, to decide on it."""
+    row = _with_store(settings, lambda store: store.read(lambda tx: template_rows.find(tx, account_id, invoke_name)))
+    if row is None:
+        raise Impossible(f"The account {account_id} has no template {invoke_name}.")
+    found = Template(*row)
+    return dataclasses.asdict(found) | {"stat": Stat(found.stat).name.lower()}
+
+
+def judge_template(settings: Settings, account_id: int, invoke_name: str, *, approve: bool) -> None:
+    """End the audit of an email template that waits for it."""
+    verdict, now_us = Stat.APPROVED if approve else Stat.REJECTED, SystemClock().now_us()
+    try:
+        before = _with_store(settings, lambda store: store.write(lambda tx: judge(tx, account_id, invoke_name, verdict, now_us)))
+    except Refused:
+        raise Impossible(f"The account {account_id} has no template {invoke_name}.") from None
+    if before is not Stat.PENDING:
+        raise Impossible(f"The template {invoke_name} does not wait for audit: its state is {before.name.lower()}.")
 
 
 async def _insert_domain(tx: Tx, account_id: int, name: str, vault: Vault, key: PrivateKey) -> int:

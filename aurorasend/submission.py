@@ -291,18 +291,28 @@ class Submissions:
         return taken
 
     async def _charge_one(self, tx: Tx, one: _Placed) -> Verdict | None:
+        """A refused one uses up nothing: what was taken for it is given back."""
         submission, account = one.prepared.submission, one.prepared.submission.caller.account
         mails = len(submission.targets)
         if account.check_balance and not await accounts.spend(tx, account.id, mails):
             return Refused(Code.BALANCE_TOO_LOW)
-        verdict: Verdict | None = None
-        if not await self._use_quota(tx, [one]) or not await self._use_test_quota(tx, one):
-            verdict = Refused(Code.QUOTA_EXCEEDED)
-        elif not submission.matches:
-            verdict = Refused(Code.MATCH_FAILED)
-            await self._use_quota(tx, [one], back=True)
+        verdict = await self._use_quotas(tx, one)
         if verdict is not None and account.check_balance:
             await accounts.spend(tx, account.id, -mails)
+        return verdict
+
+    async def _use_quotas(self, tx: Tx, one: _Placed) -> Verdict | None:
+        """The account's quota, that of a test user, then matching."""
+        if not await self._use_quota(tx, [one]):
+            return Refused(Code.QUOTA_EXCEEDED)
+        verdict: Verdict | None = None
+        if not await self._use_test_quota(tx, one):
+            verdict = Refused(Code.QUOTA_EXCEEDED)
+        elif not one.prepared.submission.matches:
+            verdict = Refused(Code.MATCH_FAILED)
+            await self._use_test_quota(tx, one, back=True)
+        if verdict is not None:
+            await self._use_quota(tx, [one], back=True)
         return verdict
 
     async def _use_quota(self, tx: Tx, some: list[_Placed], *, back: bool = False) -> bool:
@@ -313,13 +323,13 @@ class Submissions:
         today = day(some[0].prepared.created, self._settings.zone)
         return await accounts.use_quota(tx, account.id, today, -mails if back else mails, limit)
 
-    async def _use_test_quota(self, tx: Tx, one: _Placed) -> bool:
+    async def _use_test_quota(self, tx: Tx, one: _Placed, *, back: bool = False) -> bool:
         caller = one.prepared.submission.caller
         if not caller.is_test:
             return True
         today = f"{day(one.prepared.created, self._settings.zone)} api:{caller.id}"
         mails = len(one.prepared.submission.targets)
-        return await accounts.use_quota(tx, caller.account.id, today, mails, self._settings.limits.test_quota)
+        return await accounts.use_quota(tx, caller.account.id, today, -mails if back else mails, self._settings.limits.test_quota)
 
     async def _write(self, tx: Tx, taken: list[_Placed]) -> None:
         """Step 14: everything of everyone, table by table. The label comes first: it may be new."""

@@ -107,20 +107,33 @@ async def change(tx: Tx, account_id: int, invoke_name: str, wanted: Wanted, now_
 
 async def delete(tx: Tx, account_id: int, invoke_name: str) -> int:
     """How many were deleted: one, in any state; accepted mail is still sent. Raises Refused (40216)."""
-    deleted = await rows.delete(tx, account_id, invoke_name)
-    if not deleted:
-        raise Refused(Code.TEMPLATE_UNKNOWN)
-    return deleted
+    return await rows.delete(tx, account_id, (await _locked(tx, account_id, invoke_name)).id)
 
 
 async def submit(tx: Tx, account_id: int, invoke_name: str, stat: Stat, now_us: int) -> int:
-    """To audit, which leads to `stat`. Raises Refused (40216, 40226, 40227)."""
-    return await _move(tx, await _locked(tx, account_id, invoke_name), _NOT_TO_SUBMIT, account_id, stat, now_us)
+    """To audit, which leads to `stat`; how many were submitted: one. Raises Refused (40216, 40226, 40227)."""
+    found = await _locked(tx, account_id, invoke_name)
+    if code := _NOT_TO_SUBMIT.get(Stat(found.stat)):
+        raise Refused(code)
+    return await rows.set_stat(tx, account_id, found.id, stat, now_us)
 
 
 async def withdraw(tx: Tx, account_id: int, invoke_name: str, now_us: int) -> int:
-    """Out of audit, a draft again. Raises Refused (40216, 40229, 40228, 40227)."""
-    return await _move(tx, await _locked(tx, account_id, invoke_name), _NOT_TO_WITHDRAW, account_id, Stat.DRAFT, now_us)
+    """Out of audit, a draft again; how many were withdrawn: one. Raises Refused (40216, 40229, 40228, 40227)."""
+    found = await _locked(tx, account_id, invoke_name)
+    if code := _NOT_TO_WITHDRAW.get(Stat(found.stat)):
+        raise Refused(code)
+    return await rows.set_stat(tx, account_id, found.id, Stat.DRAFT, now_us)
+
+
+async def judge(tx: Tx, account_id: int, invoke_name: str, verdict: Stat, now_us: int) -> Stat:
+    """End an audit with the operator's `verdict`. Returns the state before; nothing changes unless that was PENDING.
+
+    Raises Refused (40216)."""
+    found = await _locked(tx, account_id, invoke_name)
+    if found.stat == Stat.PENDING:
+        await rows.set_stat(tx, account_id, found.id, verdict, now_us)
+    return Stat(found.stat)
 
 
 async def _locked(tx: Tx, account_id: int, invoke_name: str) -> Listed:
@@ -173,4 +186,3 @@ def _matches(pattern: str, text: str) -> bool:
             return False
         at = found + len(piece)
     return True
-

@@ -1,5 +1,5 @@
 """One file per module of the API: declarations and thin handlers."""
 
-from aurorasend.api import label, mail, sms, sms_template
+from aurorasend.api import label, mail, sms, sms_template, template
 
-ENDPOINTS = (*mail.ENDPOINTS, *label.ENDPOINTS, *sms.ENDPOINTS, *sms_template.ENDPOINTS)
+ENDPOINTS = (*mail.ENDPOINTS, *label.ENDPOINTS, *template.ENDPOINTS, *sms.ENDPOINTS, *sms_template.ENDPOINTS)

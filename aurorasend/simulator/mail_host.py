@@ -378,9 +378,9 @@ class _Conversation(asyncio.Protocol):
         if mechanism.upper() == "PLAIN" and initial:
             return self._check(_decoded(initial).split("\0")[1:])
         if mechanism.upper() == "LOGIN":
-            self._secrets = []
+            self._secrets = [_decoded(initial)] if initial else []
             self._reading = self._secret
-            return self._reply("334 VXNlcm5hbWU6")
+            return self._reply("334 UGFzc3dvcmQ6" if initial else "334 VXNlcm5hbWU6")
         return self._reply("504 5.5.4 mechanism not known")
 
     def _secret(self) -> bool:

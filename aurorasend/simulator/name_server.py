@@ -53,7 +53,7 @@ class NameServer:
     def add(self, name: str, kind: str, *values: str) -> None:
         """Add records in zone file form: add("a.example", "MX", "10 mx.example.")."""
         for value in values:
-            rdata = dns.rdata.from_text(IN, dns.rdatatype.from_text(kind), value, origin=dns.name.root)
+            rdata = dns.rdata.from_text(IN, dns.rdatatype.from_text(kind), value, relativize=False)
             self._records.setdefault((_key(name), kind), []).append(rdata)
 
     def add_mx(self, domain: str, host: str, preference: int = 10) -> None:
@@ -115,7 +115,7 @@ class NameServer:
     def _caught(self, name: str, kind: str) -> list[dns.rdata.Rdata]:
         if not self.catch_all or kind != "MX" or self._exists(name) or name.split(".")[-1] == "invalid":
             return []
-        return [dns.rdata.from_text(IN, dns.rdatatype.MX, f"10 {self.catch_all}.", origin=dns.name.root)]
+        return [dns.rdata.from_text(IN, dns.rdatatype.MX, f"10 {self.catch_all}.")]
 
     def _exists(self, name: str) -> bool:
         return any(known == name or known.endswith(f".{name}") for known, _ in self._records)

@@ -51,7 +51,7 @@ _CHANGE = Statement(
     "WHERE account_id = $1 AND id = $2"
 )
 _SET_STAT = Statement("UPDATE template SET stat = $3, updated = $4 WHERE account_id = $1 AND id = $2")
-_DELETE = Statement("DELETE FROM template WHERE account_id = $1 AND invoke_name = $2")
+_DELETE = Statement("DELETE FROM template WHERE account_id = $1 AND id = $2")
 
 
 async def find(tx: Tx, account_id: int, invoke_name: str) -> Row | None:
@@ -100,5 +100,5 @@ async def set_stat(tx: Tx, account_id: int, template_id: int, stat: int, now_us:
     return await tx.run(_SET_STAT, account_id, template_id, stat, now_us)
 
 
-async def delete(tx: Tx, account_id: int, invoke_name: str) -> int:
-    return await tx.run(_DELETE, account_id, invoke_name)
+async def delete(tx: Tx, account_id: int, template_id: int) -> int:
+    return await tx.run(_DELETE, account_id, template_id)

@@ -1,8 +1,6 @@
 """The client against scripted peers (odd dialogs as text), the simulator and aiosmtpd, on both event loops."""
 
 import asyncio
-import contextlib
-import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,14 +9,13 @@ from typing import Any
 import pytest
 import uvloop
 from aiosmtpd.controller import Controller
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aurorasend.mx import Hop
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.simulator import Internet, Temper
 from aurorasend.smtp_client import Parcel, Session, Terms, Timeouts, TlsMode, connect
-from aurorasend.smtp_wire import CHUNK, wire_form
+from aurorasend.smtp_wire import CHUNK
+from tests.scripted_peer import Peer, playing
 
 LETTER = b"Subject: hello\r\n\r\nHello\r\n"
 QUICK = Timeouts(connect_s=1, reply_s=0.2, body_s=0.3, end_s=0.2, quit_s=0.2, total_s=2)
@@ -28,77 +25,6 @@ TERMS = Terms("us.example", timeouts=QUICK)
 @pytest.fixture(scope="module", params=[asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()], ids=["asyncio", "uvloop"])
 def event_loop_policy(request: pytest.FixtureRequest) -> Iterator[Any]:
     return request.param
-
-
-# -- scripted peers
-
-
-class Peer:
-    """Plays a dialog: `<- line` is said with CRLF, `<! text` as it stands (\\r and \\n escaped), `-> line` must be heard,
-    `...` reads a message up to its dot, `pause` waits, `close`, `reset` and `silence` end it. What else was heard is in `wrong`."""
-
-    def __init__(self, dialog: str) -> None:
-        self.script = [line.strip() for line in dialog.strip().splitlines()]
-        self.wrong: list[str] = []
-        self.done = asyncio.Event()
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
-        try:
-            for line in self.script:
-                if not await self.step(line, reader, writer):
-                    break
-        except (ConnectionError, asyncio.IncompleteReadError) as problem:
-            self.wrong.append(f"{type(problem).__name__} at {line}")
-        finally:
-            self.done.set()
-            writer.close()
-
-    async def step(self, line: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        verb, _, rest = line.partition(" ")
-        match verb:
-            case "<-":
-                writer.write(rest.encode() + b"\r\n")
-            case "<!":
-                writer.write(rest.encode().decode("unicode_escape").encode("latin-1"))
-            case "->":
-                heard = (await reader.readuntil(b"\r\n"))[:-2].decode()
-                if heard != rest:
-                    self.wrong.append(f"{heard} instead of {rest}")
-            case "...":
-                await reader.readuntil(b"\r\n.\r\n")
-            case "close":
-                return False
-            case "reset":
-                writer.transport.abort()
-                return False
-            case "pause":
-                await asyncio.sleep(0.05)
-            case "silence":
-                self.done.set()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.sleep(60)
-                return False
-            case _:
-                raise AssertionError(f"not a line of a dialog: {line}")
-        await writer.drain()
-        return True
-
-
-@asynccontextmanager
-async def playing(dialog: str) -> AsyncIterator[tuple[Peer, Hop]]:
-    peer = Peer(dialog)
-    server = await asyncio.start_server(peer.play, "127.0.0.1", 0)
-    try:
-        yield peer, Hop("peer.example", "127.0.0.1", server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        for task in peer.tasks:
-            task.cancel()
-        await asyncio.gather(*peer.tasks, return_exceptions=True)
 
 
 GREETED = "<- 220 hi\n-> EHLO us.example\n<- 250 peer"
@@ -158,7 +84,12 @@ async def converse(
         (f"{PIPELINED}\n{OFFER}\n<- 421 4.7.0 too many messages\nclose", "deferred", 505, "421 4.7.0 too many"),
         # RCPT
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\nclose", "deferred", 403, "at RCPT: connection lost"),
-        (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 550-5.1.1 no\n<- 550 5.1.1 such user\n<- 554 none\nsilence", "bounced", 406, "550 5.1.1 no such user"),
+        (
+            f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 550-5.1.1 no\n<- 550 5.1.1 such user\n<- 554 none\nsilence",
+            "bounced",
+            406,
+            "550 5.1.1 no such user",
+        ),
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 550 no such user\n<- 354 go\n-> .\n<- 554 no\nsilence", "bounced", 406, "550"),
         # DATA
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\nclose", "deferred", 403, "at DATA: connection lost"),
@@ -215,7 +146,8 @@ async def test_421_among_the_recipients_leaves_the_earlier_answers_in_force() ->
 async def test_a_refusal_of_a_message_to_several_recipients_suppresses_none() -> None:
     to = ("b@y.example", "c@y.example")
     outcomes, _, _ = await converse(
-        f"{PIPELINED}\n-> MAIL FROM:<a@x.example>\n<- 250 ok\n<- 250 ok\n<- 250 ok\n<- 354 go\n...\n<- 550 5.1.1 no such user\nsilence",
+        f"{PIPELINED}\n-> MAIL FROM:<a@x.example>\n<- 250 ok\n<- 250 ok\n<- 250 ok\n<- 354 go\n...\n"
+        "<- 550 5.1.1 no such user\nsilence",
         to,
     )
     assert [(got.sub_status, got.suppress) for got in outcomes] == [(406, False), (406, False)]
@@ -246,7 +178,9 @@ async def test_an_unfinished_transaction_is_reset_before_the_next() -> None:
 
 
 async def test_without_pipelining_each_command_waits_for_its_answer() -> None:
-    lock_step = "-> MAIL FROM:<a@x.example>\n<- 250 ok\n-> RCPT TO:<b@y.example>\n<- 250 ok\n-> DATA\n<- 354 go\n...\n<- 250 queued"
+    lock_step = (
+        "-> MAIL FROM:<a@x.example>\n<- 250 ok\n-> RCPT TO:<b@y.example>\n<- 250 ok\n-> DATA\n<- 354 go\n...\n<- 250 queued"
+    )
     (got,), session, wrong = await converse(f"{GREETED}\n{lock_step}\nsilence")
     assert (got.fate, wrong) == (Fate.DELIVERED, [])
     assert session is not None
@@ -307,7 +241,9 @@ async def test_a_refusal_in_the_middle_of_a_long_message_counts() -> None:
 
 
 async def test_a_reply_nobody_asked_for_is_not_taken_for_that_to_the_message() -> None:
-    (got,), session, _ = await converse(f"{PIPELINED}\n{OFFER}\n<! 250 ok\\r\\n250 ok\\r\\n354 go\\r\\n250 delivered\\r\\n\nsilence")
+    (got,), session, _ = await converse(
+        f"{PIPELINED}\n{OFFER}\n<! 250 ok\\r\\n250 ok\\r\\n354 go\\r\\n250 delivered\\r\\n\nsilence"
+    )
     assert got.fate is Fate.DEFERRED
     assert session is not None
     assert session.interrupted
@@ -424,29 +360,10 @@ def test_a_password_is_not_shown() -> None:
 
 # -- what leaves
 
-message_octets = st.lists(
-    st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"..", b"a", b"\r\n.\r\n", b"\n.\n", b"\n.\r\n", b"\r.\r"]), max_size=30
-).map(b"".join)
 
-
-@given(message_octets)
-def test_no_bare_line_end_leaves_and_only_the_last_dot_stands_alone(message: bytes) -> None:
-    got = wire_form(message)
-    assert re.search(rb"\r(?!\n)|(?<!\r)\n", got) is None
-    assert got.endswith(b".\r\n")
-    assert (b"\r\n" + got).find(b"\r\n.\r\n") == len(got) - 3
-    lines = got[:-3].split(b"\r\n")
-    plain = b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
-    expected = re.sub(rb"\r\n|\r|\n", b"\r\n", message)
-    assert plain == (expected if not expected or expected.endswith(b"\r\n") else expected + b"\r\n")
-
-
-def test_a_clean_message_is_sent_as_it_is() -> None:
-    assert wire_form(LETTER) == LETTER + b".\r\n"
-    assert wire_form([b"a\r", b"\nb\r\n"]) == b"a\r\nb\r\n.\r\n"
-
-
-@pytest.mark.parametrize("address", ["a b@y.example", "a@y.example>\r\nRCPT TO:<c@y.example", "a\nb@y.example", "", "a@y.example\x00", "<a@y.example>"])
+@pytest.mark.parametrize(
+    "address", ["a b@y.example", "a@y.example>\r\nRCPT TO:<c@y.example", "a\nb@y.example", "", "a@y.example\x00", "<a@y.example>"]
+)
 async def test_an_address_that_could_break_out_is_refused_here(address: str) -> None:
     (got, other), _, _ = await converse(f"{TAKEN}\n...\n<- 250 ok\nsilence", (address, "b@y.example"))
     assert (got.fate, got.sub_status, other.fate) == (Fate.BOUNCED, 404, Fate.DELIVERED)
@@ -544,5 +461,5 @@ async def test_aiosmtpd_takes_what_we_send() -> None:
         server.close()
     assert [(each.mail_from, each.rcpt_tos, each.content) for each in sink.envelopes] == [
         ("a@x.example", ["b@y.example"], b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n"),
-        ("", ["c@y.example"], LETTER),
+        ("<>", ["c@y.example"], LETTER),  # aiosmtpd's way to write the null sender
     ]

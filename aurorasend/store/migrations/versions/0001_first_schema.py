@@ -304,12 +304,12 @@ def upgrade() -> None:
     sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('type', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('subject', sa.Text(), server_default=sa.text("('')"), nullable=False),
-    sa.Column('html', sa.Text(), server_default=sa.text("('')"), nullable=False),
-    sa.Column('text', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('summary', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('stat', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('html', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('text', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id'),
     sa.UniqueConstraint('account_id', 'invoke_name', name='template_invoke_name')
     )

@@ -1,0 +1,64 @@
+"""uvicorn's connection with two limits that it lacks: how long and how large the head of a request may be.
+
+Called by app (uvicorn.Config). Without them a peer that never ends its head holds a connection, or memory, for ever.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_S = 30.0  # from the connection, or the first byte of a later request, to the end of the head
+HEAD_BYTES = 64 * 1024  # request line and fields; what is read at once may end a little above it
+
+
+class Connection(HttpToolsProtocol):
+    head_s = HEAD_S
+    head_bytes = HEAD_BYTES
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_size = 0
+        self._too_slow: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_size += len(data)
+            if self._head_size > self.head_bytes:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if not self._in_head:
+            self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        super().on_headers_complete()
+
+    def _begin_head(self) -> None:
+        self._in_head, self._head_size = True, 0
+        self._too_slow = asyncio.get_running_loop().call_later(self.head_s, self._refuse, b"408 Request Timeout")
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._too_slow is not None:
+            self._too_slow.cancel()
+            self._too_slow = None
+
+    def _refuse(self, status: bytes) -> None:
+        """No envelope: what was sent is no request yet."""
+        self._end_head()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            self.transport.close()

@@ -1,0 +1,168 @@
+"""Sessions are shared, replaced when stale, and the next hop is tried only when it is safe."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aurorasend.mx import Hop
+from aurorasend.outcome import Fate
+from aurorasend.pool import Limits, Pool
+from aurorasend.simulator import Internet, MailHost, Temper
+from aurorasend.smtp_client import Terms, Timeouts
+
+LETTER = b"Subject: hello\r\n\r\nHello\r\n"
+TERMS = Terms("us.example", timeouts=Timeouts(connect_s=1, reply_s=0.3, body_s=0.3, end_s=0.3, quit_s=0.2, total_s=3))
+DEAD = Hop("dead.example", "127.0.0.1", 1)
+
+
+def hop(host: MailHost) -> Hop:
+    return Hop(host.name, host.address, host.port)
+
+
+@asynccontextmanager
+async def pooled(*tempers: Temper, limits: Limits | None = None) -> AsyncIterator[tuple[Pool, Internet, list[MailHost]]]:
+    async with Internet() as internet:
+        hosts = [await internet.add_host(f"mx{n}.example", temper) for n, temper in enumerate(tempers, 1)]
+        pool = Pool(TERMS, limits or Limits())
+        yield pool, internet, hosts
+        await pool.close()
+
+
+async def soon(holds: Callable[[], bool]) -> bool:
+    """Whether `holds` within 4 s."""
+    for _ in range(200):
+        if holds():
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def fates(pool: Pool, hops: list[Hop], *to: str) -> list[str]:
+    return [got.fate.value for got in await pool.send(hops, "a@x.example", to, LETTER)]
+
+
+async def test_one_session_serves_one_message_after_the_other() -> None:
+    async with pooled(Temper()) as (pool, internet, (host,)):
+        for n in range(5):
+            assert await fates(pool, [hop(host)], f"b{n}@y.example") == ["delivered"]
+        assert (host.connections, internet.mailbox.count) == (1, 5)
+
+
+async def test_no_more_sessions_at_a_time_than_allowed() -> None:
+    async with pooled(Temper(latency_s=0.01), limits=Limits(per_hop=3)) as (pool, internet, (host,)):
+        got = await asyncio.gather(*(fates(pool, [hop(host)], f"b{n}@y.example") for n in range(20)))
+        assert got == [["delivered"]] * 20
+        assert (host.connections, internet.mailbox.count) == (3, 20)
+
+
+async def test_a_session_is_left_after_its_number_of_messages() -> None:
+    async with pooled(Temper(), limits=Limits(per_session=2)) as (pool, _, (host,)):
+        for _ in range(5):
+            await fates(pool, [hop(host)], "b@y.example")
+        assert host.connections == 3
+
+
+async def test_a_peer_that_allows_few_messages_gets_a_new_connection_at_once() -> None:
+    async with pooled(Temper(max_messages=2)) as (pool, internet, (host,)):
+        assert [await fates(pool, [hop(host)], f"b{n}@y.example") for n in range(5)] == [["delivered"]] * 5
+        assert (host.connections, internet.mailbox.count) == (3, 5)
+
+
+async def test_a_kept_session_that_its_peer_closed_is_replaced_silently() -> None:
+    async with pooled(Temper()) as (pool, internet, (host,)):
+        await fates(pool, [hop(host)], "b@y.example")
+        for transport in list(host.open):
+            transport.abort()
+        assert await fates(pool, [hop(host)], "c@y.example") == ["delivered"], "closed, and not yet seen"
+        for transport in list(host.open):
+            transport.abort()
+        await asyncio.sleep(0.05)
+        assert await fates(pool, [hop(host)], "d@y.example") == ["delivered"], "closed, and seen"
+        assert internet.mailbox.count == 3
+
+
+async def test_idle_sessions_are_left_in_time() -> None:
+    async with pooled(Temper(), limits=Limits(idle_s=0.0)) as (pool, _, (host,)):
+        await fates(pool, [hop(host)], "b@y.example")
+        assert len(host.open) == 1
+        assert await soon(lambda: not host.open)
+
+
+async def test_idle_sessions_are_bounded() -> None:
+    async with pooled(Temper(), Temper(), limits=Limits(idle_max=1)) as (pool, _, (one, two)):
+        await fates(pool, [hop(one)], "b@y.example")
+        await fates(pool, [hop(two)], "b@y.example")
+        assert await soon(lambda: len(one.open) + len(two.open) == 1)
+
+
+async def test_the_next_hop_is_tried_when_the_first_is_dead_or_will_not_talk() -> None:
+    refusing = [Temper(greeting="421 4.3.2 busy"), Temper(greeting="554 no service")]
+    async with pooled(*refusing, Temper()) as (pool, _, hosts):
+        assert await fates(pool, [DEAD, *map(hop, hosts)], "b@y.example") == ["delivered"]
+        assert [host.connections for host in hosts] == [1, 1, 1]
+
+
+async def test_a_dead_hop_is_not_asked_again_for_each_message() -> None:
+    async with pooled(Temper(greeting="421 4.3.2 busy"), Temper()) as (pool, _, (busy, good)):
+        for _ in range(3):
+            assert await fates(pool, [hop(busy), hop(good)], "b@y.example") == ["delivered"]
+        assert busy.connections == 1
+
+
+async def test_a_refused_recipient_is_not_tried_elsewhere() -> None:
+    async with pooled(Temper(), Temper()) as (pool, _, (one, two)):
+        assert await fates(pool, [hop(one), hop(two)], "no-such-user@y.example") == ["bounced"]
+        assert await fates(pool, [hop(one), hop(two)], "full@y.example") == ["deferred"]
+        assert two.connections == 0
+
+
+async def test_an_ambiguous_end_is_never_tried_elsewhere() -> None:
+    async with pooled(Temper(), Temper()) as (pool, internet, (one, two)):
+        assert await fates(pool, [hop(one), hop(two)], "drop-after-dot@y.example") == ["ambiguous"]
+        assert (two.connections, internet.mailbox.count) == (0, 1)
+
+
+async def test_an_ambiguous_end_on_a_kept_session_is_not_tried_again() -> None:
+    async with pooled(Temper()) as (pool, internet, (host,)):
+        await fates(pool, [hop(host)], "b@y.example")
+        assert await fates(pool, [hop(host)], "drop-after-dot@y.example") == ["ambiguous"]
+        assert internet.mailbox.count == 2
+
+
+async def test_only_those_left_without_an_answer_are_tried_elsewhere() -> None:
+    async with pooled(Temper(), Temper()) as (pool, internet, (one, two)):
+        to = ("no-such-user@y.example", "b@y.example", "421+x@y.example", "c@y.example")
+        got = await pool.send([hop(one), hop(two)], "a@x.example", to, LETTER)
+        assert [outcome.fate for outcome in got] == [Fate.BOUNCED, Fate.DEFERRED, Fate.DEFERRED, Fate.DEFERRED]
+        assert (one.connections, two.connections, internet.mailbox.count) == (1, 1, 0)
+
+
+async def test_when_all_hops_fail_the_telling_answer_stays() -> None:
+    tempers = Temper(greeting="554 5.7.1 your IP is on a blocklist"), Temper(greeting="421 4.3.2 busy")
+    async with pooled(*tempers) as (pool, _, hosts):
+        (got,) = await pool.send([hop(hosts[0])], "a@x.example", ["b@y.example"], LETTER)
+        assert (got.fate, got.sub_status) == (Fate.BOUNCED, 405)
+        (got,) = await pool.send([*map(hop, hosts), DEAD], "a@x.example", ["b@y.example"], LETTER)
+        assert (got.fate, got.sub_status) == (Fate.DEFERRED, 503), "one of them may take it later"
+        (got,) = await pool.send([DEAD], "a@x.example", ["b@y.example"], LETTER)
+        assert (got.fate, got.sub_status) == (Fate.DEFERRED, 403)
+
+
+async def test_a_cancelled_send_gives_its_place_back() -> None:
+    async with pooled(Temper(), limits=Limits(per_hop=1)) as (pool, _, (host,)):
+        stuck = asyncio.ensure_future(fates(pool, [hop(host)], "stall@y.example"))
+        await asyncio.sleep(0.1)
+        stuck.cancel()
+        await asyncio.gather(stuck, return_exceptions=True)
+        assert await fates(pool, [hop(host)], "b@y.example") == ["delivered"]
+
+
+async def test_close_leaves_politely_and_nothing_stays_open() -> None:
+    async with pooled(Temper()) as (pool, _, (host,)):
+        await fates(pool, [hop(host)], "b@y.example")
+        await pool.close()
+        await asyncio.sleep(0.05)
+        assert not host.open
+        assert await fates(pool, [hop(host)], "b@y.example") == ["delivered"], "one that was under way may end"
+        await asyncio.sleep(0.05)
+        assert not host.open
