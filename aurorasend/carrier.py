@@ -81,10 +81,13 @@ class Parameters:
         self.is_json = is_json
         self._places = [place for texts in (body, query) if texts for place in (texts, _gathered(texts)) if place]
         self._folded: list[Texts] | None = None
-        self.names = frozenset([name.lower() for place in self._places for name in place])  # to see quickly that one is absent
+        # To see quickly that one is absent, or empty, which means the same.
+        self.names = frozenset([name.lower() for place in self._places for name, values in place.items() if any(values)])
 
     def text(self, name: str, *aliases: str) -> str:
         """The first non-empty value: exact name, then aliases, then any letter case; body before query."""
+        if self._places and (values := self._places[0].get(name)) and values[0]:
+            return values[0]  # nearly always
         return self._find(_first, (name, *aliases))
 
     def joined(self, name: str, *aliases: str) -> str:
@@ -170,7 +173,10 @@ def _collected(members: dict[str, list[str]]) -> str:
         return Broken("".join(every))
     if all(not key or key.isdecimal() for key in members):
         return Nested(msgspec.json.encode(every).decode())
-    return Nested(msgspec.json.encode({key: _first(values) for key, values in members.items()}).decode())
+    try:
+        return Nested(msgspec.json.encode({key: _first(values) for key, values in members.items()}).decode())
+    except UnicodeEncodeError:  # a member's name is not text
+        return Broken("".join(every))
 
 
 def read(query: bytes, content_type: str, body: bytes) -> Parameters:

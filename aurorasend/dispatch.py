@@ -131,6 +131,8 @@ class Dispatcher:
         if self._worker != self._membership.worker:  # the lease was lost: nothing that we had is ours
             self._worker = self._membership.worker
             self._lanes = {}
+        for lane in self._lanes.values():  # runners end while the lease is in doubt; what they left is ours again
+            self._add_runners(lane)
         now_us, worker = self._clock.now_us(), self._worker
 
         async def look(tx: Tx) -> tuple[list[Key], int | None]:
@@ -247,13 +249,13 @@ class Dispatcher:
         for (key, _), one in zip(mine, loaded, strict=True):
             lane = self._lanes[key.lane]
             lane.pending.setdefault(key.priority, deque()).append((crew, one))
-            self._add_runner(lane)
+            self._add_runners(lane)
 
     # -- attempts
 
-    def _add_runner(self, lane: _Lane) -> None:
+    def _add_runners(self, lane: _Lane) -> None:
         waiting = sum(len(some) for some in lane.pending.values())
-        if lane.runners < min(self._sizes.runners, waiting):
+        while lane.runners < min(self._sizes.runners, waiting):
             lane.runners += 1
             runner = asyncio.get_running_loop().create_task(self._run_lane(lane))
             self._runners.add(runner)

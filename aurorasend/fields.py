@@ -68,24 +68,19 @@ class Seen:
 
     def peek(self, attribute: str) -> Any:
         """The value of another field of the same dataclass, earlier or later; None when absent, not read, or wrong."""
-        value = self._get(attribute)
+        value = self.evaluate(attribute)
         return None if value is _MISSING or isinstance(value, Refused) else value
 
-    def take(self, attribute: str) -> Any:
-        """The value of a field at its turn, MISSING when it is absent. Raises Refused."""
-        value = self._get(attribute)
-        if isinstance(value, Refused):
-            raise value
-        return value
-
-    def _get(self, attribute: str) -> object:
-        if attribute not in self._read:
-            self._read[attribute] = None  # a field that asks for itself, round some corner, sees nothing
+    def evaluate(self, attribute: str) -> object:
+        """The value of a field, MISSING when it is absent, or the Refused that it answers at its turn."""
+        read = self._read
+        if attribute not in read:
+            read[attribute] = None  # a field that asks for itself, round some corner, sees nothing
             try:
-                self._read[attribute] = self._form.slots[attribute].read(self)
+                read[attribute] = self._form.slots[attribute].read(self)
             except Refused as refused:
-                self._read[attribute] = refused
-        return self._read[attribute]
+                read[attribute] = refused
+        return read[attribute]
 
 
 Condition = Callable[[Seen], bool]
@@ -241,7 +236,10 @@ class Form(Generic[T]):
         for name, slot in self.slots.items():
             if slot.skippable and slot.spellings.isdisjoint(raw.names):
                 continue  # most fields of most requests: half the time of reading a mail
-            if (value := seen.take(name)) is not _MISSING:
+            value = seen.evaluate(name)
+            if isinstance(value, Refused):
+                raise value
+            if value is not _MISSING:
                 values[name] = value
         read = self.parameters(**values)
         if self._check is not None:

@@ -4,7 +4,6 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,7 @@ import pytest
 from aurorasend.bootstrap import WANTED
 from aurorasend.simulator import Internet
 from aurorasend.store.migrate import migrate
-from tests.running import bootstrapped
-
-REGISTERED = "registered@example.net"  # where the test users may send
-
-
-@dataclass(frozen=True)
-class Place:
-    data: Path
-    url: str
-
+from tests.running import Place, bootstrapped
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,15 +42,3 @@ async def internet() -> AsyncIterator[Internet]:
     async with Internet() as found:
         found.add_domain("example.net", await found.add_host("mx.example.net"))
         yield found
-
-
-def relayed(internet: Internet) -> str:
-    """The setting that sends all mail to the first host of `internet`."""
-    host = next(iter(internet.hosts.values()))
-    return f"delivery.route=smtp://{host.address}:{host.port}"
-
-
-def by_mx(internet: Internet) -> tuple[str, ...]:
-    """The settings that send mail to the hosts that the names of `internet` tell."""
-    host, port = internet.name_servers[0]
-    return ("delivery.route=mx", f"delivery.dns={host}:{port}", f"delivery.mx_port={internet.smtp_port}")

@@ -1,7 +1,189 @@
+"""docs/flow.md: a mail is tried."""
+
+import json
 from pathlib import Path
-from tests.running import serving
-async def test_try(data: Path) -> None:
-    async with serving(data) as node:
-        ids = await node.accepted()
+
+import dkim
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+from aurorasend import return_path
+from aurorasend.clock import ManualClock
+from aurorasend.dkim import dns_record, record_name
+from aurorasend.simulator import Internet, Temper
+from tests.running import LONG_LEASE, Place, by_mx, relayed, serving
+
+EVER = 2**60
+
+
+async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet) -> None:
+    """An address or a whole domain, for the account or one API user; `allow` outweighs the others."""
+    async with serving(data, relayed(internet)) as node:
+        mine = node.user("main.trigger")["apiUser"]
+        entries = [
+            ("blocked@example.net", "block", ""),
+            ("@blocked.example", "block", ""),
+            ("gone@example.net", "unsubscribe", mine),
+            ("angry@example.net", "complaint", ""),
+            ("unknown@example.net", "bounce", ""),
+            ("other@example.net", "unsubscribe", "another_api_user"),
+            ("allowed@example.net", "bounce", ""),
+            ("allowed@example.net", "allow", ""),
+        ]
+        columns = "account_id, key, list, scope, strikes, reason, created, expires"
+        for key, name, scope in entries:
+            sql = f"INSERT INTO suppression ({columns}) VALUES ($1, $2, $3, $4, 0, '', 0, $5)"
+            await node.change(sql, await node.account_id(), key, name, scope, EVER)
+        people = ["Blocked@Example.NET", "any@blocked.example", "gone@example.net", "angry@example.net", "unknown@example.net"]
+        await node.accepted(to=";".join(people))
         await node.settled()
-        print(ids, await node.recipients(), await node.life(ids[0]))
+        assert internet.hosts["mx.example.net"].connections == 0
+        found = await node.recipients()
+        assert [found[address][:2] for address in people] == [(4, 401), (4, 401), (4, 402), (4, 401), (4, 401)]
+        assert await node.counted() == {(18, 0): 5, (4, 401): 4, (4, 402): 1}
+        await node.accepted(to="other@example.net;allowed@example.net")
+        await node.settled()
+        assert internet.mailbox.count == 2
+
+
+async def test_f26_content_is_read_once(data: Path, internet: Internet) -> None:
+    """It is taken away between two tries of the same mail: the second does not need it."""
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        x = {"to": ["greylist+a@example.net", "greylist+b@example.net"], "sub": {"%name%": ["Ann", "Bob"]}}
+        await node.accepted(xsmtpapi=x, subject="For %name%", html="<p>Dear %name%</p>")
+        for address in x["to"]:
+            await node.tried(str(address), 1)
+        await node.change("DELETE FROM content")
+        node.pass_time(minutes=1)
+        for address, name in zip(x["to"], (b"Ann", b"Bob"), strict=True):
+            content = (await internet.mailbox.wait_for(str(address))).content
+            assert b"Subject: For " + name in content and b"Dear " + name in content
+        await node.settled()
+
+
+async def test_f27_the_mail_is_signed(place: Place, internet: Internet) -> None:
+    made = json.loads((place.data / "bootstrap.json").read_text())["main"]
+    domain, key = made["shown"]["domain"], load_der_private_key(bytes.fromhex(made["dkim"]), None)
+    names = {record_name("mail", domain): dns_record(key)}  # type: ignore[arg-type]
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        await node.accepted(subject="Grüße")
+        raw = (await internet.mailbox.wait_for("ann@example.net")).content
+        assert dkim.verify(raw, dnsfunc=lambda name, timeout=5: names[name.decode().rstrip(".")].encode())
+        assert f"d={domain};".encode() in raw
+        await node.settled()
+
+
+async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet) -> None:
+    async with serving(data, relayed(internet)) as node:
+        await node.accepted(to="a@example.net;b@example.net")
+        got = await internet.mailbox.wait(2)
+        key = node.running.node.vault.derive("return path")
+        ids = dict(await node.rows("SELECT address, id FROM recipient"))
+        assert len({mail.mail_from for mail in got}) == 2
+        for mail in got:
+            assert mail.mail_from.endswith("@" + node.accounts["main"]["domain"])
+            assert return_path.read(mail.mail_from, key) == (await node.account_id(), ids[mail.recipients[0]])
+        await node.settled()
+
+
+async def test_f29_the_sandbox_keeps_it(data: Path) -> None:
+    async with serving(data) as node:
+        await node.accepted(to="ann@example.net;bob@example.net", subject="Grüße")
+        await node.settled()
+        assert {state for state, _, _ in (await node.recipients()).values()} == {1}
+        assert (await node.counted())[1, 0] == 2
+        kept = (await node.client.get("/sandbox.json")).json()
+        assert kept["total"] == 2
+        assert {(each["to"], each["subject"]) for each in kept["messages"]} == {
+            ("ann@example.net", "Grüße"),
+            ("bob@example.net", "Grüße"),
+        }
+        source: httpx.Response = await node.client.get(f"/sandbox/{kept['messages'][0]['id']}/source")
+        assert source.content.startswith(b"DKIM-Signature: ")
+
+
+async def test_f30_a_smart_host_takes_everything(data: Path, internet: Internet) -> None:
+    dns = "delivery.dns={}:{}".format(*internet.name_servers[0])
+    async with serving(data, f"delivery.route=smtp://mx.example.net:{internet.smtp_port}", dns) as node:
+        await node.accepted(to="a@one.example;b@nowhere.invalid")
+        await node.settled()
+        assert internet.mailbox.count == 2
+        assert {(name, kind) for name, kind in internet.names.questions} == {("mx.example.net", "A"), ("mx.example.net", "AAAA")}
+
+
+async def test_f31_mail_exchangers(data: Path, internet: Internet) -> None:
+    best, second = internet.hosts["mx.example.net"], await internet.add_host("mx2.example.net")
+    names = internet.names
+    internet.add_domain("two.example", best, second)
+    internet.add_domain("worse-first.example", second, best)
+    names.add("address-only.example", "A", second.address)
+    names.add_null_mx("null.example")
+    names.fail("broken.example")
+    to = "two address-only worse-first null missing broken"
+    async with serving(data, *by_mx(internet)) as node:
+        await node.accepted(to=";".join(f"a@{name}.example" for name in to.split()))
+
+        async def only_one_waits() -> bool:
+            return await node.rows("SELECT lane, lease FROM work") == [("mx:broken.example", 0)]
+
+        await node.until(only_one_waits)
+        hosts = {mail.recipients[0]: mail.host for mail in internet.mailbox.messages}
+        assert hosts == {
+            "a@two.example": "mx.example.net",
+            "a@address-only.example": "mx2.example.net",
+            "a@worse-first.example": "mx2.example.net",
+        }
+        found = await node.recipients()
+        assert found["a@null.example"] == found["a@missing.example"] == (4, 403, 1)
+        assert found["a@broken.example"] == (18, 0, 1)
+        internet.names.fail("broken.example", "")
+
+
+async def test_f32_sessions_are_few_and_used_again(data: Path, internet: Internet) -> None:
+    host = internet.hosts["mx.example.net"]
+    host.temper = Temper(latency_s=0.01)
+    async with serving(data, relayed(internet), "delivery.concurrency=3") as node:
+        await node.accepted(to=";".join(f"a{n}@example.net" for n in range(60)))
+        most = 0
+
+        async def is_done() -> bool:
+            nonlocal most
+            most = max(most, len(host.open))
+            return await node.count("work") == 0
+
+        await node.until(is_done)
+        assert 1 < most <= 3
+        assert host.connections <= 3
+        assert internet.mailbox.count == 60
+
+
+async def test_f33_another_host_only_when_this_one_cannot_have_it(data: Path, internet: Internet) -> None:
+    """The first is full and hangs up at once; then it takes mail and hangs up after the final dot."""
+    first, second = internet.hosts["mx.example.net"], await internet.add_host("mx2.example.net")
+    internet.add_domain("two.example", first, second)
+    first.temper = Temper(greeting="421 4.3.2 no more connections")
+    async with serving(data, *by_mx(internet)) as node:
+        await node.accepted(to="a@two.example")
+        assert (await internet.mailbox.wait_for("a@two.example")).host == "mx2.example.net"
+        await node.settled()
+    first.temper = Temper()
+    async with serving(data, *by_mx(internet)) as node:
+        await node.accepted(to="drop-after-dot@two.example")
+        await node.tried("drop-after-dot@two.example", 1)
+        assert [mail.host for mail in internet.mailbox.to("drop-after-dot@two.example")] == ["mx.example.net"]
+        assert (await node.recipients())["drop-after-dot@two.example"] == (18, 0, 1)
+
+
+@pytest.mark.parametrize("engine_route", ["connects", "black hole"])
+async def test_f34_silence_costs_its_deadline(data: Path, internet: Internet, engine_route: str) -> None:
+    """A peer that never answers RCPT, and a name server that never answers."""
+    if engine_route == "connects":
+        settings, address = (relayed(internet), "delivery.reply_timeout=300ms"), "stall@example.net"
+    else:
+        internet.names.fail("silent.example", "TIMEOUT")
+        settings, address = (*by_mx(internet), "delivery.dns_timeout=300ms"), "a@silent.example"  # type: ignore[assignment]
+    async with serving(data, *settings) as node:
+        await node.accepted(to=address)
+        await node.tried(address, 1)
+        assert (await node.recipients())[address] == (18, 0, 1)

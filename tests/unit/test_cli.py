@@ -1,5 +1,6 @@
 """The command line: settings from flags, what is remembered, what an operator can ask and change."""
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aurorasend.cli import main, settings_of
+from aurorasend.clock import SystemClock
+from aurorasend.store import open_store
+from aurorasend.store import template as template_rows
 
 
 def run(data: Path, *words: str) -> Result:
@@ -95,3 +99,31 @@ def test_bootstrap_prints_the_same_each_time(tmp_path: Path) -> None:
     first = answer(tmp_path, "bootstrap", "--json", "--sink-smtp", "2599", "--sink-http", "2598")
     assert first["sink"] == {"smtp_port": 2599, "http_port": 2598}
     assert answer(tmp_path, "bootstrap", "--json", "--sink-smtp", "2599", "--sink-http", "2598") == first
+
+
+def put_waiting_template(data: Path, account_id: int, invoke_name: str) -> None:
+    async def put() -> None:
+        store = open_store("sqlite", data, SystemClock())
+        row = (1, invoke_name, "Welcome", 0, "Hello", "<p>Hi</p>", "", "", 0, 5, 0)
+        await store.write(lambda tx: template_rows.add(tx, account_id, row))
+        await store.close()
+
+    asyncio.run(put())
+
+
+@pytest.mark.parametrize(("verdict", "state"), [("approve", "approved"), ("reject", "rejected")])
+def test_an_operator_decides_on_a_template_that_waits(tmp_path: Path, verdict: str, state: str) -> None:
+    account_id = answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")["id"]
+    assert answer(tmp_path, "template", "waiting") == []
+    put_waiting_template(tmp_path, account_id, "welcome_1")
+    assert [(each["account"], each["invokeName"]) for each in answer(tmp_path, "template", "waiting")] == [
+        (account_id, "welcome_1")
+    ]
+    assert answer(tmp_path, "template", "show", str(account_id), "welcome_1")["html"] == "<p>Hi</p>"
+    assert run(tmp_path, "template", verdict, str(account_id), "welcome_1").exit_code == 0
+    assert answer(tmp_path, "template", "show", str(account_id), "welcome_1")["stat"] == state
+    again = run(tmp_path, "template", "approve", str(account_id), "welcome_1")
+    assert again.exit_code == 1 and f"its state is {state}" in again.stderr
+    for word in ("show", "approve", "reject"):
+        unknown = run(tmp_path, "template", word, str(account_id), "none")
+        assert unknown.exit_code == 1 and "has no template none" in unknown.stderr

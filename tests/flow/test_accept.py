@@ -1,0 +1,170 @@
+"""docs/flow.md: a mail is accepted."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+from aurorasend.clock import ManualClock
+from aurorasend.simulator import Internet
+from aurorasend.sweep import Sweeper
+from tests.running import REGISTERED, Place, Served, relayed, serving
+
+LARGE = b"\0\xff" * 350_000
+
+
+async def test_f9_one_mail_for_all_or_one_for_each(data: Path, internet: Internet) -> None:
+    async with serving(data, relayed(internet)) as node:
+        await node.accepted(to="a@example.net", cc="c@example.net", bcc="b@example.net")
+        for address in ("a@example.net", "b@example.net", "c@example.net"):
+            mail = await internet.mailbox.wait_for(address)
+            shown = message_from_bytes(mail.content, policy=policy.default)
+            assert mail.recipients == (address,)
+            assert (shown["To"], shown["Cc"], shown["Bcc"]) == ("a@example.net", "c@example.net", None)
+        await node.accepted(to="ignored@example.net", xsmtpapi={"to": ["x@example.net", "y@example.net"]})
+        for address in ("x@example.net", "y@example.net"):
+            shown = message_from_bytes((await internet.mailbox.wait_for(address)).content, policy=policy.default)
+            assert (shown["To"], shown["Cc"]) == (address, None)
+        await node.settled()
+        assert internet.mailbox.count == 5
+
+
+async def test_f10_an_email_id_for_each_recipient(data: Path) -> None:
+    async with serving(data) as node:
+        ids = await node.accepted(to="a@example.net;b@example.net", cc="c@example.net", bcc="d@example.net")
+        message_id = (await node.rows("SELECT message_id FROM submission"))[0][0]
+        assert ids == [f"{message_id}{n}${name}@example.net" for n, name in enumerate("abcd")]
+        assert (await node.call("/mail/send", node.mail(respEmailId="false")))["info"] == {}
+
+
+async def test_f11_requests_share_transactions_and_not_their_failures(place: Place) -> None:
+    async with serving(place.data, url=place.url) as node:
+        await node.accepted()
+        wrong = {"labelId": "999999"}
+        sent = await asyncio.gather(*(node.send(**(wrong if n % 10 == 0 else {}), to=f"a{n}@example.net") for n in range(60)))
+        assert [answer["statusCode"] for answer in sent] == [40106 if n % 10 == 0 else 200 for n in range(60)]
+        assert set(await node.recipients()) == {"ann@example.net", *(f"a{n}@example.net" for n in range(60) if n % 10)}
+        if node.running.node.store.engine == "postgres":  # which can tell the transaction of a row
+            assert (await node.rows("SELECT count(DISTINCT xmin::text) FROM submission"))[0][0] < 30
+
+
+async def test_f12_one_transaction_stores_all_of_it(place: Place) -> None:
+    """The node only takes mail here, so nothing else changes the rows."""
+    tables = ("submission", "content", "recipient", "work", "event", "quota")
+    async with serving(place.data, "node.roles=api", url=place.url) as node:
+        await node.accepted(to="a@example.net;b@example.org")
+        assert [await node.count(table) for table in tables] == [1, 1, 2, 2, 1, 1]
+        assert await node.counted() == {(18, 0): 2}
+        assert await node.rows("SELECT used FROM quota") == [(2,)]
+        if node.running.node.store.engine == "postgres":
+            writers = [row for table in tables for row in await node.rows(f"SELECT xmin::text FROM {table}")]
+            assert len(set(writers)) == 1
+
+
+async def test_f13_large_content_is_staged(data: Path) -> None:
+    clock = ManualClock()
+    async with serving(data, "node.roles=api", clock=clock) as node:
+        files = {"attachments": ("large.bin", LARGE)}
+        accepted = await node.client.post("/mail/send", data=node.mail(), files=files)
+        assert accepted.json()["statusCode"] == 200
+        stored = await node.rows("SELECT part, chunk, data FROM content ORDER BY part, chunk")
+        assert b"".join(data for part, _, data in stored if part == 1) == LARGE
+        assert len(stored) == 4 and await node.count("staged") == 0
+        refused = await node.client.post("/mail/send", data=node.mail(labelId="999999"), files=files)
+        assert refused.json()["statusCode"] == 40106
+        assert (await node.count("staged"), await node.count("submission")) == (1, 1)
+        await sweep(node)
+        assert await node.count("content") == 8
+        clock.advance(timedelta(hours=1, seconds=1))
+        await sweep(node)
+        assert (await node.count("staged"), await node.count("content")) == (0, 4)
+
+
+async def sweep(node: Served) -> None:
+    """What the role `sweep` does every half minute."""
+    await Sweeper(node.running.node.store, node.clock, node.running.node.sandbox).sweep()
+
+
+async def test_f14_a_send_request_id_is_carried_out_once(place: Place) -> None:
+    async with serving(place.data, url=place.url, clock=(clock := ManualClock())) as node:
+        same = await asyncio.gather(*(node.send(sendRequestId="r1") for _ in range(40)))
+        assert same[0]["statusCode"] == 200 and same == [same[0]] * 40
+        mixed = await asyncio.gather(*(node.send(sendRequestId="r2", subject=f"S{n % 2}") for n in range(40)))
+        winners = {n % 2 for n, answer in enumerate(mixed) if answer["statusCode"] == 200}
+        assert len(winners) == 1
+        assert all(answer["statusCode"] == (200 if n % 2 in winners else 40000) for n, answer in enumerate(mixed))
+        assert await node.count("submission") == 2
+        other = await node.send("main.batch", sendRequestId="r1")
+        assert other["statusCode"] == 200 and other["info"] != same[0]["info"]
+        clock.advance(timedelta(hours=1, seconds=1))
+        again = await node.send(sendRequestId="r1", subject="After an hour")
+        assert again["statusCode"] == 200 and await node.count("submission") == 4
+
+
+async def test_f15_a_refused_request_leaves_its_id_free(place: Place) -> None:
+    async with serving(place.data, url=place.url) as node:
+        assert (await node.send(sendRequestId="r1", labelId="999999"))["statusCode"] == 40106
+        assert (await node.send(sendRequestId="r1"))["statusCode"] == 200
+
+
+async def test_f16_what_must_hold_in_the_transaction(data: Path) -> None:
+    """Whatever comes later is wrong too, and what came earlier gives back what it used."""
+    async with serving(data, "node.roles=api", "limits.test_quota=2", clock=ManualClock()) as node:
+
+        async def code(name: str, **fields: Any) -> int:
+            return int((await node.send(name, **fields))["statusCode"])
+
+        await node.change("UPDATE account SET daily_quota = 0")
+        assert await code("main.test", labelId="999999") == 40106
+        assert await code("main.test") == 40886
+        await node.change("UPDATE account SET balance = 1 WHERE name = 'broke'")
+        assert await code("broke.trigger", to="a@example.net;b@example.net") == 40912
+        assert await code("broke.trigger") == 40913
+        assert await node.rows("SELECT balance FROM account WHERE name = 'broke'") == [(1,)]
+        assert await code("matched.trigger") == 40913
+        await node.change("UPDATE account SET daily_quota = 10")
+        node.pass_time(seconds=2)  # the caller is trusted for one
+        assert await code("matched.trigger") == 40908
+        registered = "INSERT INTO test_recipient (account_id, address) VALUES ($1, $2)"
+        await node.change(registered, await node.account_id(), REGISTERED)
+        assert await code("main.test", to=REGISTERED, cc=REGISTERED, bcc=REGISTERED) == 40913  # of the test user
+        assert await node.rows("SELECT * FROM quota WHERE used <> 0") == []
+        assert await node.count("submission") == 0
+        assert await code("main.test", to=REGISTERED) == 200
+
+
+async def test_f17_the_quota_is_of_a_day_in_the_zone(place: Place) -> None:
+    """The account `tight` may send to 3 recipients a day; the zone is 8 hours ahead."""
+    clock = ManualClock(int(datetime(2030, 5, 1, 15, 59, tzinfo=UTC).timestamp() * 1_000_000))
+    async with serving(place.data, "node.roles=api", url=place.url, clock=clock) as node:
+
+        async def code(recipients: int) -> int:
+            to = ";".join(f"a{n}@example.net" for n in range(recipients))
+            return int((await node.send("tight.trigger", to=to))["statusCode"])
+
+        assert [await code(2), await code(2), await code(1), await code(1)] == [200, 40913, 200, 40913]
+        clock.advance(timedelta(minutes=2))
+        burst = await asyncio.gather(*(code(1) for _ in range(20)))
+        assert sorted(burst) == [200] * 3 + [40913] * 17
+        assert await node.rows("SELECT day, used FROM quota ORDER BY day") == [("2030-05-01", 3), ("2030-05-02", 3)]
+
+
+async def test_f18_a_named_label_is_made(data: Path) -> None:
+    async with serving(data) as node:
+        await asyncio.gather(*(node.accepted(labelName="spring") for _ in range(10)))
+        labels = await node.rows("SELECT id, name FROM label")
+        assert [name for _, name in labels] == ["spring"]
+        assert await node.rows("SELECT DISTINCT label_id, label_name FROM submission") == labels
+
+
+async def test_f19_what_cannot_be_stored_is_40901(data: Path) -> None:
+    async with serving(data) as node:
+        await node.accepted()
+        await node.settled()
+        await node.change("ALTER TABLE recipient RENAME TO away")
+        answer = await node.send()
+        assert (answer["statusCode"], answer["result"], answer["info"]) == (40901, False, {})
+        await node.change("ALTER TABLE away RENAME TO recipient")
+        assert [await node.count(table) for table in ("submission", "content", "recipient", "work")] == [1, 1, 1, 0]
+        await node.accepted()

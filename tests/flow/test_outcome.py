@@ -1,0 +1,187 @@
+"""docs/flow.md: what became of a mail."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from aurorasend.clock import DAY, HOUR, MINUTE, ManualClock
+from aurorasend.simulator import Internet, Temper
+from aurorasend.store import node as nodes
+from tests.running import LONG_LEASE, Place, Served, relayed, serving
+
+SCHEDULE = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, HOUR)
+
+
+async def bounce_list(node: Served) -> list[tuple[str, int, int]]:
+    """(address, strikes, microseconds left)"""
+    found = await node.rows("SELECT key, strikes, expires FROM suppression WHERE list = 'bounce'")
+    return [(key, strikes, expires - node.clock.now_us()) for key, strikes, expires in found]
+
+
+async def test_f35_what_is_delivered_is_no_longer_suspect(place: Place, internet: Internet) -> None:
+    """The address is on the bounce list, but its time is over; what remains of it are the strikes."""
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        sql = (
+            "INSERT INTO suppression (account_id, key, list, scope, strikes, reason, created, expires) "
+            "VALUES ($1, 'ann@example.net', 'bounce', '', 3, '', 0, 1)"
+        )
+        await node.change(sql, await node.account_id())
+        await node.accepted(to="ann@example.net")
+        await node.settled()
+        assert await node.recipients() == {"ann@example.net": (1, 0, 1)}
+        assert await node.counted() == {(18, 0): 1, (1, 0): 1}
+        assert await bounce_list(node) == []
+
+
+@pytest.mark.parametrize("address", ["450+a@example.net", "drop@example.net", "drop-after-dot@example.net", "data-451@example.net"])
+async def test_f36_what_is_temporary_waits(data: Path, internet: Internet, address: str) -> None:
+    """A 4xx to RCPT or to the message, a connection that ends, one that ends after the final dot."""
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        await node.accepted(to=address)
+        for tries, wait_us in enumerate(SCHEDULE, 1):
+            await node.tried(address, tries)
+            assert await node.rows("SELECT due, lease, tries FROM work") == [(node.clock.now_us() + wait_us, 0, tries)]
+            node.pass_time(microseconds=wait_us - 1)
+            await asyncio.sleep(0.02)
+            assert (await node.recipients())[address] == (18, 0, tries)
+            node.pass_time(microseconds=1)
+        await node.tried(address, len(SCHEDULE) + 1)
+
+
+async def test_f36_retry_on_both_engines(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        await node.accepted(to="greylist@example.net")
+        await node.tried("greylist@example.net", 1)
+        node.pass_time(minutes=1)
+        await node.settled()
+        assert await node.recipients() == {"greylist@example.net": (1, 0, 2)}
+        assert len(internet.mailbox.to("greylist@example.net")) == 1
+
+
+@pytest.mark.parametrize(("user", "life_us"), [("main.trigger", DAY), ("main.batch", 3 * DAY)])
+async def test_f37_there_is_an_end_to_trying(data: Path, internet: Internet, user: str, life_us: int) -> None:
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        began = node.clock.now_us()
+        await node.accepted(user, to="450@example.net")
+        tries = 1
+        while True:
+            await node.tried("450@example.net", tries)
+            waiting = await node.rows("SELECT due FROM work")
+            if not waiting:
+                break
+            last = waiting[0][0]
+            assert last - began <= life_us
+            node.pass_time(microseconds=last - node.clock.now_us())
+            tries += 1
+        assert life_us - (node.clock.now_us() - began) < HOUR
+        assert await node.recipients() == {"450@example.net": (5, 506, tries)}
+        assert (await node.counted())[6 - 1, 506] == 1
+        assert await bounce_list(node) == []
+
+
+async def test_f38_no_such_mailbox_ends_it_and_is_remembered(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        await node.accepted(to="no-such-user@example.net;550@example.net;data-554@example.net")
+        await node.settled()
+        found = await node.recipients()
+        assert found["no-such-user@example.net"] == (4, 406, 1)
+        assert found["550@example.net"] == found["data-554@example.net"] == (4, 409, 1)
+        assert await bounce_list(node) == [("no-such-user@example.net", 1, HOUR)]
+        connections = internet.hosts["mx.example.net"].connections
+        node.pass_time(minutes=59)
+        await node.accepted(to="No-Such-User@example.net")
+        await node.settled()
+        assert (await node.counted())[4, 401] == 1
+        assert internet.hosts["mx.example.net"].connections == connections
+        node.pass_time(minutes=2)
+        await node.accepted(to="no-such-user@example.net")
+        await node.settled()
+        assert (await node.counted())[4, 406] == 2
+        assert await bounce_list(node) == [("no-such-user@example.net", 2, 4 * HOUR)]
+
+
+@pytest.mark.parametrize("greeting", ["", "554 5.7.1 your address is on a blocklist", "550 no such user as you"])
+async def test_f39_a_refusal_of_us_is_nobodys_bounce(data: Path, internet: Internet, greeting: str) -> None:
+    internet.hosts["mx.example.net"].temper = Temper(greeting=greeting)
+    async with serving(data, relayed(internet)) as node:
+        await node.accepted(to="spam@example.net")
+        await node.settled()
+        (state, _, _) = (await node.recipients())["spam@example.net"]
+        assert state == 4
+        assert await bounce_list(node) == []
+
+
+async def test_f40_an_outcome_is_one_transaction(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        sql = "INSERT INTO webhook (account_id, id, url, api_user_id, events, created, updated) VALUES ($1, 5, 'http://x', 0, '4,1', 0, 0)"
+        await node.change(sql, account_id := await node.account_id())
+        await node.accepted(to="no-such-user@example.net;451@example.net;ann@example.net")
+
+        async def only_posts_and_one_wait() -> bool:
+            return await node.rows("SELECT kind, count(*) FROM work WHERE lease = 0 GROUP BY kind ORDER BY kind") == [(1, 1), (3, 2)]
+
+        await node.until(only_posts_and_one_wait)
+        posts = await node.rows("SELECT lane, ref FROM work WHERE kind = 3 ORDER BY ref")
+        told = await node.rows("SELECT id FROM event WHERE kind IN (1, 4) ORDER BY id")
+        assert posts == [(f"hook:{account_id}.5", event_id) for (event_id,) in told]
+        assert await node.counted() == {(18, 0): 3, (4, 406): 1, (1, 0): 1}
+        assert await node.count("suppression") == 1
+        if node.running.node.store.engine == "postgres":  # which can tell the transaction of a row
+            about = "(SELECT id FROM recipient WHERE address = 'no-such-user@example.net')"
+            writers = await node.rows(
+                f"SELECT xmin::text FROM recipient WHERE id = {about} UNION SELECT xmin::text FROM suppression UNION "
+                f"SELECT xmin::text FROM event WHERE recipient_id = {about} UNION SELECT xmin::text FROM counter WHERE kind = 4 UNION "
+                f"SELECT xmin::text FROM work WHERE kind = 3 AND ref = (SELECT id FROM event WHERE recipient_id = {about})"
+            )
+            assert len(writers) == 1
+            waiting = "(SELECT id FROM recipient WHERE address = '451@example.net')"
+            writers = await node.rows(
+                f"SELECT xmin::text FROM recipient WHERE id = {waiting} UNION SELECT xmin::text FROM work WHERE id = {waiting} "
+                f"UNION SELECT xmin::text FROM event WHERE recipient_id = {waiting}"
+            )
+            assert len(writers) == 1
+
+
+async def test_f41_an_outcome_counts_in_the_hour_of_its_request(data: Path, internet: Internet) -> None:
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        requested = node.clock.now_us() // HOUR
+        await node.accepted(to="greylist@example.net", labelName="spring")
+        await node.tried("greylist@example.net", 1)
+        node.pass_time(hours=5)
+        await node.settled()
+        label_id = (await node.rows("SELECT id FROM label"))[0][0]
+        assert await node.rows("SELECT hour, label_id, domain, kind, n FROM counter ORDER BY kind") == [
+            (requested, label_id, "example.net", 1, 1),
+            (requested, label_id, "example.net", 18, 1),
+        ]
+
+
+async def test_f42_the_outcome_of_what_is_not_ours_is_dropped(place: Place, internet: Internet) -> None:
+    """The node is buried while it waits for the reply to the final dot; then it tries again, as a new one."""
+    host = internet.hosts["mx.example.net"]
+    host.temper = Temper(slow_s=1.0)
+    async with serving(place.data, relayed(internet), "queue.lease=2s", url=place.url) as node:
+        await node.accepted(to="slow@example.net")
+        await internet.mailbox.wait(1)
+        worker, now_us = node.running.membership.worker, node.clock.now_us()
+        await node.running.node.store.write(lambda tx: nodes.bury(tx, worker, now_us))
+        await node.settled()
+        assert internet.mailbox.count == 2
+        assert await node.recipients() == {"slow@example.net": (1, 0, 2)}
+        assert await node.counted() == {(18, 0): 1, (1, 0): 1}
+        assert node.running.membership.worker != worker
+
+
+async def test_f43_explain_tells_it_all(data: Path, internet: Internet) -> None:
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        ids = await node.accepted(to="greylist@example.net;other@example.net")
+        await node.tried("greylist@example.net", 1)
+        assert "waits in lane" in await node.life(ids[0])
+        node.pass_time(minutes=1)
+        await node.settled()
+        life = (await node.life(ids[0])).splitlines()
+        assert len(life) == 4
+        for line, part in zip(life, ("accepted as", "delivered, 2 attempts", "attempt 1: deferred: 451", "attempt 2: deliver: 250"), strict=True):
+            assert part in line
+        assert "other@example.net" not in "\n".join(life)

@@ -1,0 +1,159 @@
+"""docs/flow.md: a mail waits; the process ends."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from aurorasend.clock import ManualClock
+from aurorasend.queue import HORIZON
+from aurorasend.simulator import Internet, Temper
+from tests.cluster.server import Node
+from tests.postgres import Server
+from tests.running import Served, bootstrapped, by_mx, relayed, serving
+
+
+async def test_f20_each_recipient_has_a_lane(data: Path, internet: Internet) -> None:
+    to = "a@One.example;b@two.example;c@one.example"
+    async with serving(data, "node.roles=api", *by_mx(internet)) as node:
+        await node.accepted(to=to)
+        assert await node.rows("SELECT lane FROM work ORDER BY id") == [("mx:one.example",), ("mx:two.example",), ("mx:one.example",)]
+        await node.change("DELETE FROM work")
+    async with serving(data, "node.roles=api", "delivery.shards=2", relayed(internet)) as node:
+        await node.accepted(to=to)
+        lanes = [lane for (lane,) in await node.rows("SELECT lane FROM work ORDER BY id")]
+        host = next(iter(internet.hosts.values()))
+        assert set(lanes) == {f"smtp://{host.address}:{host.port}#{shard}" for shard in (0, 1)}
+        assert lanes[0] == lanes[2] != lanes[1]
+
+
+async def test_f21_nobody_waits_for_a_poll(data: Path) -> None:
+    """One process takes mail, another delivers it. By polls alone it would be half a second on average; several tries,
+    because a hint may be lost. Then the same in one process."""
+    worker = Node(data, {"node.roles": "deliver"})
+    worker.start()
+    try:
+        async with serving(data, "node.roles=api") as node:
+            await delivered_within(node, limit_s=20.0)  # until the other process is up
+            assert median([await delivered_within(node) for _ in range(5)]) < 0.3
+    finally:
+        await worker.stop()
+    async with serving(data) as node:
+        assert median([await delivered_within(node) for _ in range(5)]) < 0.3
+
+
+async def test_f21_over_postgresql_too(tmp_path: Path, postgres: Server) -> None:
+    url = postgres.create("wakes", "migrated")
+    await bootstrapped(tmp_path, url, ["main"])
+    async with serving(tmp_path, "node.roles=deliver", url=url), serving(tmp_path, "node.roles=api", url=url) as node:
+        assert median([await delivered_within(node) for _ in range(5)]) < 0.3
+
+
+async def delivered_within(node: Served, limit_s: float = 5.0) -> float:
+    """Seconds from the answer to the end of one mail."""
+    await node.accepted()
+    began = time.monotonic()
+
+    async def is_empty() -> bool:
+        return await node.count("work") == 0
+
+    await node.until(is_empty, limit_s)
+    await asyncio.sleep(0.06)  # not in step with anything
+    return time.monotonic() - began
+
+
+async def test_f22_what_is_tried_is_claimed_and_no_transaction_is_open(data: Path, internet: Internet) -> None:
+    async with serving(data, "queue.batch=2", "delivery.shards=1", relayed(internet), clock=ManualClock()) as node:
+        await node.accepted(to=";".join(f"stall+{n}@example.net" for n in range(7)))
+        worker, now_us = node.running.membership.worker, node.clock.now_us()
+
+        async def is_full() -> bool:
+            return len(await node.rows("SELECT id FROM work WHERE lease = $1", worker)) == 6
+
+        await node.until(is_full)  # three batches under way are the most
+        entries = await node.rows("SELECT tries, lease, due FROM work ORDER BY id")
+        assert entries == [(1, worker, now_us + HORIZON)] * 6 + [(0, 0, now_us)]
+        assert await node.rows("SELECT node FROM lane") == [(worker,)]
+        with closing(sqlite3.connect(data / "aurorasend.db", timeout=0, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            stranger.execute("ROLLBACK")
+        for host in internet.hosts.values():
+            await host.close()
+
+
+async def test_f23_trigger_first_and_accounts_in_turn(data: Path) -> None:
+    """Mail that waits already is claimed two at a time and sent one after the other."""
+    async with serving(data, "node.roles=api", "delivery.shards=1") as node:
+        await node.accepted("main.batch", to=";".join(f"many{n}@example.net" for n in range(40)))
+        await node.accepted("other.batch", to="a@other.example;b@other.example;c@other.example")
+        await node.accepted("other.trigger", to="code@other.example")
+    async with serving(data, "delivery.shards=1", "queue.batch=2", "delivery.concurrency=1") as node:
+        await node.settled()
+        told = await node.rows("SELECT address FROM recipient JOIN event ON event.recipient_id = recipient.id ORDER BY event.id")
+    order = [address for (address,) in told]
+    assert order[0] == "code@other.example"
+    assert order.index("c@other.example") < 14  # of 44, though 40 were there before it
+
+
+async def test_f24_a_process_that_starts_in_its_place_goes_on_at_once(data: Path, internet: Internet) -> None:
+    await claimed_and_killed(data, internet, lease="1h")
+    async with serving(data) as node:
+        await node.settled()
+        assert await node.recipients() == {"slow@example.net": (1, 0, 2)}
+
+
+async def test_f24_a_process_elsewhere_waits_for_the_end_of_the_lease(data: Path, internet: Internet) -> None:
+    await claimed_and_killed(data, internet, lease="1500ms")
+    for lock in (data / "run").glob("*.lock"):
+        lock.unlink()  # as if that process had been on another machine
+    async with serving(data, "queue.lease=1s") as node:
+        await node.settled()
+        assert await node.recipients() == {"slow@example.net": (1, 0, 2)}
+
+
+async def claimed_and_killed(data: Path, internet: Internet, lease: str) -> None:
+    """A process of its own dies while it waits for the reply to the final dot."""
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=60)
+    dying = Node(data, {"delivery.route": relayed(internet).partition("=")[2], "queue.lease": lease})
+    dying.start()
+    try:
+        async with serving(data, "node.roles=api") as node:
+            await node.accepted(to="slow@example.net")
+            await internet.mailbox.wait_for("slow@example.net", timeout_s=10)
+            dying.kill()
+            assert [entry[0] > 0 for entry in await node.rows("SELECT lease FROM work")] == [True]
+    finally:
+        dying.kill()
+
+
+async def test_f44_a_stop_finishes_and_gives_back(data: Path, internet: Internet) -> None:
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=1.5)
+    settings = {"delivery.route": relayed(internet).partition("=")[2], "delivery.concurrency": "1", "delivery.shards": "1"}
+    stopping = Node(data, settings)
+    stopping.start()
+    try:
+        await stopping.ready()
+        async with serving(data, "node.roles=api") as node:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stopping.port}") as client:
+                to = ";".join(f"slow+{n}@example.net" for n in range(3))
+                assert (await client.post("/mail/send", data=node.mail(to=to))).json()["statusCode"] == 200
+            await internet.mailbox.wait(1)
+            assert await stopping.stop() == 0
+            states = sorted((await node.recipients()).values())
+            assert states == [(0, 0, 0), (0, 0, 0), (1, 0, 1)]
+            entries = await node.rows("SELECT lease, due FROM work")
+            assert len(entries) == 2
+            assert all(lease == 0 and due <= node.clock.now_us() for lease, due in entries)
+            assert internet.mailbox.count == 1
+            try:
+                async with httpx.AsyncClient() as client:
+                    await client.get(f"http://127.0.0.1:{stopping.port}/")
+                raise AssertionError("it still answers")
+            except httpx.ConnectError:
+                pass
+    finally:
+        stopping.kill()

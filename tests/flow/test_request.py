@@ -1,0 +1,118 @@
+"""docs/flow.md: the request is read."""
+
+import logging
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aurorasend.clock import ManualClock
+from tests.running import Served, serving
+
+
+async def test_f1_a_path_has_many_spellings(data: Path) -> None:
+    async with serving(data) as node:
+        for path in ("/mail/send", "/Mail/SEND", "//mail//send/", "/api/mail/send", "/APIv2/mail/send", "/email/send"):
+            assert (await node.call(path, node.mail()))["statusCode"] == 200, path
+
+
+async def test_f2_what_is_no_call_is_answered_in_the_envelope(data: Path) -> None:
+    async with serving(data, "limits.body_bytes=10000") as node:
+        refused = [
+            await node.client.post("/mail/nothing", data=node.mail()),
+            await node.client.delete("/mail/send"),
+            await node.client.post("/mail/send", data=node.mail(html="x" * 10_000)),
+        ]
+        assert [answer.status_code for answer in refused] == [404, 405, 413]
+        for answer in refused:
+            envelope = answer.json()
+            assert set(envelope) == {"result", "statusCode", "message", "info"}
+            assert envelope["result"] is False and envelope["info"] == {}
+        assert await node.count("submission") == 0
+
+
+async def test_f3_the_carrier_does_not_matter(data: Path) -> None:
+    """A repeated sendRequestId with equal content is answered as the first: so all four were read as the same."""
+    async with serving(data) as node:
+        fields = node.mail(subject="Grüße 你好", sendRequestId="once", headers={"X-Order": "17"})
+        parts = {name: (None, value.encode()) for name, value in fields.items()}
+        answers = [
+            await node.client.post("/mail/send", data=fields),
+            await node.client.get("/mail/send", params=fields),
+            await node.client.post("/mail/send", files=parts),
+            await node.client.post("/mail/send", json=fields),
+            await node.client.post("/mail/send", json=fields | {"headers": {"X-Order": "17"}}),
+        ]
+        first = answers[0].json()
+        assert first["statusCode"] == 200
+        assert [answer.json() for answer in answers] == [first] * 5
+        assert await node.count("submission") == 1
+
+
+async def test_f4_credentials_count_in_their_region_only(data: Path) -> None:
+    async with serving(data, listeners=("sg", "us")) as node:
+
+        async def code(listener: str, **credentials: str) -> int:
+            return int((await node.call("/mail/send", node.mail() | credentials, listener))["statusCode"])
+
+        assert await code("sg") == 200
+        assert await code("us") == 40005
+        assert await code("sg", apiKey="0" * 32) == 40005
+        assert await code("sg", apiUser="nobody") == 40005
+        theirs = node.mail("us.trigger")
+        assert (await node.call("/mail/send", theirs, "us"))["statusCode"] == 200
+        assert (await node.call("/mail/send", theirs, "sg"))["statusCode"] == 40005
+
+
+async def test_f5_a_caller_is_trusted_for_a_second(data: Path) -> None:
+    async with serving(data, clock=ManualClock()) as node:
+        await node.accepted()
+        await node.change("UPDATE api_user SET enabled = 0 WHERE name = $1", node.user("main.trigger")["apiUser"])
+        await node.accepted()
+        node.pass_time(seconds=1.001)
+        assert (await node.send())["statusCode"] == 40005
+
+
+async def test_f6_the_limit_of_a_minute_is_that_of_all_nodes(data: Path) -> None:
+    """The account `rated` may send 5 a minute."""
+    clock = ManualClock()
+    async with serving(data, clock=clock) as one, serving(data, clock=clock) as other:
+
+        async def code(node: Served, **fields: str) -> int:
+            return int((await node.send("rated.trigger", **fields))["statusCode"])
+
+        assert [await code(node) for node in (one, other, one, other, one)] == [200] * 5
+        assert await code(one) == await code(other) == 50001
+        assert await code(one, subject="") == 50001
+        one.pass_time(seconds=61)
+        assert await code(other) == 200
+
+
+async def test_f7_the_first_wrong_field_answers(data: Path) -> None:
+    """`from`, `to` and `subject` are declared in this order."""
+    async with serving(data) as node:
+        wrong = {"from": "nobody", "to": "nowhere", "subject": ""}
+        right = node.mail()
+        for name, code in {"from": 40802, "to": 40806, "subject": 40808}.items():
+            answer = await node.call("/mail/send", {**right, **wrong})
+            assert (answer["statusCode"], answer["result"], answer["info"]) == (code, False, {})
+            del wrong[name]
+        for table in ("submission", "content", "recipient", "work", "event", "counter", "quota", "label"):
+            assert await node.count(table) == 0, table
+
+
+async def test_f8_a_fault_of_ours_has_an_id_that_the_log_has(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An entry of the IP allowlist that cannot be: nobody could have stored it but a bug."""
+    async with serving(data) as node:
+        await node.change("UPDATE account SET ip_filter = 1 WHERE name = 'main'")
+        entry = "INSERT INTO ip_entry (account_id, id, entry, created) VALUES ($1, 1, 'nonsense', 0)"
+        await node.change(entry, await node.account_id())
+        with caplog.at_level(logging.ERROR):
+            answer: httpx.Response = await node.client.post("/mail/send", data=node.mail())
+        assert (answer.status_code, answer.json()["statusCode"], answer.json()["info"]) == (200, 501, {})
+        fault_id = answer.headers["x-request-id"]
+        assert answer.json()["message"].endswith(fault_id)
+        assert any(fault_id in record.getMessage() and record.exc_info for record in caplog.records)
+        assert "nonsense" not in answer.text
+        assert node.running.server.fault_count == 1
+        node.expect_fault()
