@@ -9,7 +9,8 @@ The map: the modules in the order of a message's life.
     membership              this process among the nodes: its number, its lease
     bootstrap               accounts for development and tests
 
-    http, carrier           a request comes in; what it carried, wherever it carried it
+    http, http_connection   a request comes in, within limits
+    carrier                 what it carried, wherever it carried it
     endpoint, fields        an endpoint and its parameters, declared once
     codes                   every return code, said once
     allowance               calls per minute

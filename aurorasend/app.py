@@ -64,6 +64,7 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048  # connections that wait to be taken
 CONNECTIONS = 10_000  # of one process; further ones are told 503
 KEEP_ALIVE_S = 75  # idle connections of clients; longer than the usual client's own
+STOPS = (signal.SIGTERM, signal.SIGINT)
 RESTART_S = 1.0  # a worker that died is started again after this
 
 
@@ -165,8 +166,10 @@ def _greet(settings: Settings, accounts: dict[str, dict[str, object]]) -> None:
 
 
 def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """Workers end by themselves when this process is gone, however it ended: else they would hold the address."""
     stopping = False
     workers: dict[int, float] = {}
+    life = os.pipe()  # its end is what the workers notice
 
     def stop(number: int, _: object) -> None:
         nonlocal stopping
@@ -175,10 +178,18 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in STOPS:
+        signal.signal(number, stop)
+
+    def start_one() -> None:
+        # A stop that comes meanwhile waits until the new worker is known, and so is told to it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        if not stopping:
+            workers[_fork(settings, sockets, life)] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
     for _ in range(settings.node.workers):
-        workers[_fork(settings, sockets)] = time.monotonic()
+        start_one()
     while workers:
         try:
             pid, status = os.wait()
@@ -189,18 +200,20 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             continue
         log.error("worker %d ended with status %d; starting another", pid, os.waitstatus_to_exitcode(status))
         time.sleep(max(0.0, RESTART_S - (time.monotonic() - born)))
-        workers[_fork(settings, sockets)] = time.monotonic()
+        start_one()
 
 
-def _fork(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+def _fork(settings: Settings, sockets: Sequence[socket.socket], life: tuple[int, int]) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        uvloop.run(_run(settings, sockets))
+        os.close(life[1])
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        uvloop.run(_run(settings, sockets, life[0]))
         status = 0
     except BaseException:
         log.exception("the worker could not run")
@@ -212,11 +225,14 @@ def _fork(settings: Settings, sockets: Sequence[socket.socket]) -> int:
 # -- one node
 
 
-async def _run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+async def _run(settings: Settings, sockets: Sequence[socket.socket], life: int | None = None) -> None:
+    """`life` is the pipe whose end says that the parent is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         loop.add_signal_handler(number, stop.set)
+    if life is not None:
+        loop.add_reader(life, stop.set)
     running = await start(settings, sockets)
     await stop.wait()
     await finish(running, settings.node.stop_deadline.total_seconds())

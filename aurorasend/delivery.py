@@ -56,6 +56,9 @@ class Route(Protocol):
     async def send(self, envelope: Envelope) -> Outcome:
         """One try. Raises nothing; has its own deadlines."""
 
+    async def close(self) -> None:
+        """Leave all next hops."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
@@ -119,6 +122,12 @@ class Mail:
         self._letters_bytes = 0
         self._signers: dict[tuple[int, int], Sequence[Signer]] = {}
         self._return_key = vault.derive("return path")
+
+    async def close(self) -> None:
+        if self._route is not None:
+            await self._route.close()
+        if self._signing is not None:
+            self._signing.shutdown(wait=False)
 
     # -- loading
 

@@ -18,6 +18,7 @@ from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
 from aurorasend.queue import Claimed, Key, Kind, Later
+from aurorasend.store import node as nodes
 from aurorasend.store import queue as rows
 from aurorasend.store.tx import Store, Tx
 from aurorasend.wake import Wake
@@ -60,6 +61,9 @@ class Crew(Protocol):
     async def record(self, tx: Tx, results: Sequence[Result], prepared: Any) -> None:
         """Write the reports of entries that were still ours, in the transaction that settles them."""
 
+    async def close(self) -> None:
+        """Nothing is tried any more: leave the outside."""
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -68,6 +72,7 @@ class _Lane:
     pending: dict[int, deque[tuple[Crew, Any]]] = field(default_factory=dict)  # by priority
     in_flight: dict[int, int] = field(default_factory=dict)  # by priority: claimed and not settled
     runners: int = 0
+    trying: int = 0  # runners that are in an attempt
     served: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, priority): turn in which it was last served
     touched: set[Key] = field(default_factory=set)
     idle_since: float = 0.0
@@ -122,6 +127,8 @@ class Dispatcher:
             log.warning("%d attempts cut off by the stop; they will be repeated", len(self._runners))
             for runner in self._runners:
                 runner.cancel()
+        for crew in self._crews.values():
+            await crew.close()
 
     # -- one turn: look, choose, claim, start
 
@@ -202,7 +209,10 @@ class Dispatcher:
         return idle
 
     async def _claim(self, tx: Tx, chosen: Sequence[tuple[Key, int]], idle: Sequence[_Lane], worker: int) -> list[Taken]:
-        """The transaction of a turn; it may be run again from the start."""
+        """The transaction of a turn; it may be run again from the start. A node that was buried and has not noticed yet
+        claims nothing: nobody would bury it again, and what it claimed would stay with it."""
+        if not await nodes.is_alive(tx, worker):
+            return []
         for lane in idle:
             await queue.release_lane(tx, lane.name, worker, lane.touched)
         now_us = self._clock.now_us()
@@ -254,8 +264,9 @@ class Dispatcher:
     # -- attempts
 
     def _add_runners(self, lane: _Lane) -> None:
+        """As many as there are entries to try: one that is slow must not hold up others."""
         waiting = sum(len(some) for some in lane.pending.values())
-        while lane.runners < min(self._sizes.runners, waiting):
+        while lane.runners < min(self._sizes.runners, lane.trying + waiting):
             lane.runners += 1
             runner = asyncio.get_running_loop().create_task(self._run_lane(lane))
             self._runners.add(runner)
@@ -269,7 +280,11 @@ class Dispatcher:
                 if priority is None:
                     return
                 crew, one = lane.pending[priority].popleft()
-                result = await crew.attempt(one)
+                lane.trying += 1
+                try:
+                    result = await crew.attempt(one)
+                finally:
+                    lane.trying -= 1
                 self._settle_soon(lane, priority, result)
         finally:
             lane.runners -= 1
@@ -285,28 +300,31 @@ class Dispatcher:
         try:
             while self._results:
                 some = [self._results.popleft() for _ in range(min(SETTLE, len(self._results)))]
-                await self._settle([result for _, _, result in some])
+                await self._settle(some)
                 for lane, priority, _ in some:
                     lane.in_flight[priority] -= 1
                 self._wake.work_here()
         finally:
             self._settling = None
 
-    async def _settle(self, results: Sequence[Result]) -> None:
-        """Until it is done: an outcome that is not recorded would be repeated."""
+    async def _settle(self, some: Sequence[tuple[_Lane, int, Result]]) -> None:
+        """Until it is done: an outcome that is not recorded would be repeated. What was claimed under a lease that is
+        lost meanwhile is dropped: it may be claimed again, even by this process."""
         while True:
+            worker = self._worker
+            results = [result for lane, _, result in some if self._lanes.get(lane.name) is lane]
+            by_kind = {kind: [r for r in results if r.claimed.kind is kind and r.report is not None] for kind in self._crews}
             try:
-                by_kind = {kind: [r for r in results if r.claimed.kind is kind and r.report is not None] for kind in self._crews}
-                prepared = {kind: await self._crews[kind].prepare(some) for kind, some in by_kind.items() if some}
-                return await self._store.write(lambda tx, p=prepared: self._record(tx, results, p))  # type: ignore[misc]
+                prepared = {kind: await self._crews[kind].prepare(mine) for kind, mine in by_kind.items() if mine}
+                return await self._store.write(lambda tx, r=results, w=worker, p=prepared: self._record(tx, r, w, p))  # type: ignore[misc]
             except Unavailable as error:
                 log.warning("%d results wait for the store: %s", len(results), error)
                 await asyncio.sleep(RETRY_S)
 
-    async def _record(self, tx: Tx, results: Sequence[Result], prepared: dict[Kind, Any]) -> None:
+    async def _record(self, tx: Tx, results: Sequence[Result], worker: int, prepared: dict[Kind, Any]) -> None:
         done = [(r.claimed.account_id, r.claimed.id) for r in results if r.again is None]
-        kept = await queue.finish(tx, self._worker, done)
-        kept |= await queue.later(tx, self._worker, [r.again for r in results if r.again is not None])
+        kept = await queue.finish(tx, worker, done)
+        kept |= await queue.later(tx, worker, [r.again for r in results if r.again is not None])
         for kind, notes in prepared.items():
             mine = [r for r in results if r.claimed.kind is kind and r.report is not None]
             await self._crews[kind].record(tx, [r for r in mine if (r.claimed.account_id, r.claimed.id) in kept], notes)

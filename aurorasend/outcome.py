@@ -10,6 +10,7 @@ first (RFC 3463), then the words, then the basic code. Whether a refusal is fina
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 MAX_TEXT = 500  # ours: characters of a reply that logs, webhooks and the store keep
 
@@ -49,8 +50,7 @@ class Stage(Enum):
     END = "end of data"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One SMTP reply. `text` is what followed the code, lines joined by LF, the enhanced code once."""
 
     code: int  # 200-599

@@ -7,7 +7,7 @@ meanwhile is replaced without notice.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aurorasend.mx import Hop
 from aurorasend.outcome import Fate, Outcome, unreachable
@@ -126,7 +126,7 @@ class Pool:
         self, session: Session, place: _Place, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
     ) -> list[int]:
         """Gives the recipients that the session's end left without an answer of their own."""
-        mine = replace(parcel, recipients=[parcel.recipients[n] for n in left]) if len(left) < len(outcomes) else parcel
+        mine = parcel._replace(recipients=[parcel.recipients[n] for n in left]) if len(left) < len(outcomes) else parcel
         for n, outcome in zip(left, await session.send(mine), strict=True):
             outcomes[n] = outcome
         self._keep(session, place)

@@ -56,6 +56,9 @@ class Resolver(Protocol):
     async def txt(self, name: str) -> Answer[bytes]:
         """The strings of each record joined (RFC 7208 §3.3)."""
 
+    async def close(self) -> None:
+        """Ask nothing more."""
+
 
 _NOTHING = {pycares.errno.ARES_ENOTFOUND: Found.NO_NAME, pycares.errno.ARES_ENODATA: Found.NO_DATA}
 _KINDS = {"A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA, "MX": pycares.QUERY_TYPE_MX, "TXT": pycares.QUERY_TYPE_TXT}

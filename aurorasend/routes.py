@@ -22,6 +22,9 @@ class SmartHost:
     async def send(self, envelope: Envelope) -> Outcome:
         return await _send(self._pool, await hops_of_host(self._host, self._port, self._resolver), envelope)
 
+    async def close(self) -> None:
+        await _close(self._pool, self._resolver)
+
 
 class MxHosts:
     def __init__(self, pool: Pool, resolver: Resolver, reach: Reach) -> None:
@@ -36,9 +39,17 @@ class MxHosts:
             return bad_address(str(problem))
         return await _send(self._pool, await next_hops(domain, self._resolver, self._reach), envelope)
 
+    async def close(self) -> None:
+        await _close(self._pool, self._resolver)
+
 
 async def _send(pool: Pool, hops: list[Hop] | Outcome, envelope: Envelope) -> Outcome:
     if isinstance(hops, Outcome):
         return hops
     to, utf8 = [envelope.recipient], envelope.needs_smtputf8
     return (await pool.send(hops, envelope.mail_from, to, envelope.raw, smtputf8=utf8))[0]
+
+
+async def _close(pool: Pool, resolver: Resolver) -> None:
+    await pool.close()
+    await resolver.close()

@@ -127,6 +127,9 @@ class SmsCrew:
         if self._caught:
             await sandbox.catch(tx, [_catch(report) for report in reports if report.outbound])
 
+    async def close(self) -> None:
+        """The gateway keeps no connection."""
+
     async def _hand_over(self, message: SmsMessage, text: str) -> SmsOutcome:
         sms = OutgoingSms(message.sms_id, message.sender, message.e164, text)
         try:

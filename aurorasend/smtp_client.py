@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from aurorasend.address import ascii_domain, is_address
 from aurorasend.mx import Hop
@@ -73,8 +74,7 @@ class Terms:
         return context
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One message and whom it goes to. `mail_from` "" is the null sender. `smtputf8`: its headers need that."""
 
     mail_from: str
@@ -83,8 +83,7 @@ class Parcel:
     smtputf8: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(NamedTuple):
     """The replies to MAIL, each RCPT and DATA; None where none came or none was asked for."""
 
     mail: Reply | None
@@ -113,6 +112,7 @@ class Session:
         self.interrupted = False  # the connection ended before the last transaction's final dot: try it elsewhere
         self.extensions: dict[str, str] = {}  # keyword -> parameters, as EHLO offered them
         self._terms = terms
+        self._loop = asyncio.get_running_loop()
         self._wire: Wire
         self._encrypted = False
         self._begun = False  # a transaction is open at the peer: RSET before the next
@@ -124,7 +124,7 @@ class Session:
 
     async def open(self, tls: TlsMode) -> Outcome | None:
         """Connect, greet, encrypt, log in. None when all is well."""
-        self._ends = asyncio.get_running_loop().time() + self._terms.timeouts.total_s
+        self._ends = self._loop.time() + self._terms.timeouts.total_s
         try:
             trouble = (
                 await self._dial()
@@ -164,11 +164,11 @@ class Session:
     # -- opening
 
     async def _dial(self) -> Outcome | None:
-        hop, terms, loop = self.peer, self._terms, asyncio.get_running_loop()
+        hop, terms = self.peer, self._terms
         local = (terms.local_ip, 0) if terms.local_ip else None
         try:
             async with asyncio.timeout(min(terms.timeouts.connect_s, terms.timeouts.total_s)):
-                _, self._wire = await loop.create_connection(Wire, hop.address, hop.port, local_addr=local)
+                _, self._wire = await self._loop.create_connection(Wire, hop.address, hop.port, local_addr=local)
         except TimeoutError:
             return unreachable(f"{hop}: no connection within {terms.timeouts.connect_s:.0f} s", terms.local_ip)
         except OSError as problem:
@@ -229,7 +229,7 @@ class Session:
     # -- a transaction
 
     async def _transact(self, parcel: Parcel) -> list[Outcome]:
-        self._ends = asyncio.get_running_loop().time() + self._terms.timeouts.total_s
+        self._ends = self._loop.time() + self._terms.timeouts.total_s
         self.interrupted = False
         self.messages += 1
         octets = wire_form(parcel.message)
@@ -340,7 +340,7 @@ class Session:
 
     def _left(self, timeout_s: float) -> float:
         """`timeout_s`, or what is left until the hard deadline."""
-        return max(min(timeout_s, self._ends - asyncio.get_running_loop().time()), 0.0)
+        return max(min(timeout_s, self._ends - self._loop.time()), 0.0)
 
     def _unless_good(self, reply: Reply | None, stage: Stage, shared: bool = False) -> Outcome | None:
         """None when `reply` says yes (2xx; 354 is asked for by name)."""

@@ -18,6 +18,7 @@ MAX_LINE = 2048  # octets; RFC 5321 §4.5.3.1.5 says 512, real ones are longer
 MAX_LINES = 100  # of one reply
 CHUNK = 64 * 1024  # octets of a message written between two looks at the peer
 
+_CODES = {b"%d" % code: code for code in range(200, 600)}
 _line_ends = re.compile(rb"\r\n|\r|\n")
 _enhanced = re.compile(r"[245]\.\d{1,3}\.\d{1,3} ").match
 
@@ -53,6 +54,9 @@ class Wire(asyncio.Protocol):
         self._replies: list[Reply] = []
         self._wanted = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._late = ""  # what to say when the wait is too long
+        self._due = 0.0  # loop time by which it is
+        self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._ended = self._loop.create_future()
 
@@ -80,7 +84,7 @@ class Wire(asyncio.Protocol):
         """The next `count` replies, or fewer when the connection is lost or `timeout_s` is over."""
         self._wanted = count
         while len(self._replies) < count and not self.lost:
-            await self._wait(timeout_s, f"no reply within {timeout_s:.0f} s")
+            await self._wait(timeout_s, "no reply in time")
         self._wanted = 0
         got = self._replies[:count]
         del self._replies[:count]
@@ -130,6 +134,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = self.lost or f"connection lost{f': {exc}' if exc else ''}"
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._ended.done():
             self._ended.set_result(None)
         self._wake()
@@ -154,15 +160,15 @@ class Wire(asyncio.Protocol):
 
     def _take(self, line: bytes) -> bool:
         """One line of a reply (RFC 5321 §4.2.1); a bare LF as its end is let pass. False when it was the last."""
-        code, mark = line[:3], line[3:4]
+        code, mark = _CODES.get(line[:3]), line[3:4]
         if len(line) > MAX_LINE or len(self._lines) >= MAX_LINES:
             self.end("reply too long")
-        elif not (code.isdigit() and b"200" <= code <= b"599" and mark in b" -\r" and code == (self._lines or [code])[0][:3]):
+        elif code is None or mark not in b" -\r" or (self._lines and self._lines[0][:3] != line[:3]):
             self.end(f"not an SMTP reply: {clean(line[:80].decode('utf-8', 'replace'))}")
         else:
             self._lines.append(line)
             if mark != b"-":
-                self._complete(int(code))
+                self._complete(code)
         return not self.lost
 
     def _complete(self, code: int) -> None:
@@ -182,12 +188,29 @@ class Wire(asyncio.Protocol):
     async def _wait(self, timeout_s: float, late: str) -> None:
         """Until something happened, or `timeout_s` is over, which ends the connection."""
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(timeout_s, self.end, late)
+        self._late = late
+        self._due = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._due:
+            self._arm()
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _arm(self) -> None:
+        """One timer outlives many waits: to set and cancel one for each costs as much as reading a reply."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() >= self._due:
+            self.end(self._late)
+        else:
+            self._arm()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

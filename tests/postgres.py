@@ -24,7 +24,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _unprivileged() -> dict[str, object]:
+def unprivileged() -> dict[str, object]:
     """What makes subprocess run as `nobody` when we are root: PostgreSQL refuses to be root."""
     if os.geteuid() != 0:
         return {}
@@ -40,7 +40,7 @@ class Server:
         self.port = free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self._as = _unprivileged()
+        self._as = unprivileged()
         if self._as:
             os.chown(folder, int(self._as["user"]), int(self._as["group"]))  # type: ignore[call-overload]
         self._bin = self._reachable_bin()
@@ -75,6 +75,18 @@ class Server:
                 break
             time.sleep(0.05)
         raise RuntimeError("PostgreSQL did not start: " + (self.folder / "log").read_text()[-2000:])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one, like a crash."""

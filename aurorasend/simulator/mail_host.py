@@ -362,7 +362,7 @@ class _Conversation(asyncio.Protocol):
         except OSError:
             got = None
         self._host.open.discard(plain)
-        if got is None:
+        if got is None or self._over:  # the client may leave in the middle of it
             plain.abort()
             return
         self.transport = got

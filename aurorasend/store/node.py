@@ -4,6 +4,10 @@ from aurorasend.store.tx import Statement, Tx
 
 _ADD = Statement("INSERT INTO node (id, host, delivers, started, until) VALUES ($1, $2, $3, $4, $5)")
 _KEEP = Statement("UPDATE node SET until = $2 WHERE id = $1 AND until > 0")
+_ALIVE = Statement(
+    sqlite="SELECT 1 FROM node WHERE id = $1 AND until > 0",
+    postgres="SELECT 1 FROM node WHERE id = $1 AND until > 0 FOR SHARE",  # a burial waits until this transaction ends
+)
 _SHARE = Statement("SELECT (SELECT count(*) FROM node WHERE until > $1 AND delivers = 1), (SELECT count(DISTINCT lane) FROM ready)")
 _DEAD = Statement("SELECT id FROM node WHERE until > 0 AND until <= $1")
 _OF_HOST = Statement("SELECT id FROM node WHERE until > 0 AND host = $1")
@@ -27,6 +31,11 @@ async def add(tx: Tx, host: str, delivers: bool, now_us: int, until_us: int) -> 
 async def keep(tx: Tx, node: int, until_us: int) -> bool:
     """Prolong the lease of `node`; False when it ended and its work was given back."""
     return await tx.run(_KEEP, node, until_us) == 1
+
+
+async def is_alive(tx: Tx, node: int) -> bool:
+    """False when `node` was buried. On PostgreSQL nobody can do that before this transaction ends."""
+    return await tx.row(_ALIVE, node) is not None
 
 
 async def share(tx: Tx, now_us: int) -> tuple[int, int]:

@@ -160,6 +160,8 @@ submission = _of_account(
     _text("user_headers"),  # SC-Custom- headers as JSON, "" when none
     _int("first_recipient"),
     _int("recipients"),
+    _int("content_id"),  # the submission whose content it shares; its own id unless one request made several
+    _int("list_task_id"),  # of an address-list send, else 0
     _int("created"),
 )
 content = Table(
@@ -199,6 +201,65 @@ request_id = Table(
     _bytes("answer"),
     _int("until"),
     PrimaryKeyConstraint("account_id", "scope", "key"),
+)
+
+# -- address lists
+
+address_list = _of_account(
+    "address_list",
+    _text("address"),
+    _text("name"),
+    _text("description"),
+    _int("members"),
+    _int("created"),
+    _int("updated"),
+    _int("member_updated"),
+    UniqueConstraint("account_id", "address", name="address_list_address"),
+)
+# In list order. `folded` is the address as it is compared; `vars` the variables as JSON, "" for none.
+member = Table(
+    "member",
+    metadata,
+    _int("account_id"),
+    _int("list_id"),
+    _int("id"),
+    _text("address"),
+    _text("folded"),
+    _text("name"),
+    _text("vars"),
+    _int("created"),
+    _int("updated"),
+    PrimaryKeyConstraint("account_id", "list_id", "id"),
+    UniqueConstraint("account_id", "list_id", "folded", name="member_folded"),
+)
+# Lists that were deleted and whose members are still to be swept.
+dropped_list = _of_account("dropped_list")
+# A list send. `reached` is the last member whose mail is stored, `last` the last one to be reached, `done` how many were.
+list_task = _of_account(
+    "list_task",
+    _int("api_user_id"),
+    _int("submission_id"),
+    _int("list_id"),
+    _text("address"),
+    _int("members"),
+    _int("state"),
+    _int("paused"),
+    _int("reached"),
+    _int("last"),
+    _int("done"),
+    _int("created"),
+    _int("updated"),
+)
+# Appointments that calendar mails told of.
+calendar_event = Table(
+    "calendar_event",
+    metadata,
+    _int("account_id"),
+    _text("uid"),
+    _int("sequence"),
+    _int("created"),
+    _int("updated"),
+    PrimaryKeyConstraint("account_id", "uid"),
 )
 
 # -- SMS

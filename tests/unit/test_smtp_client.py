@@ -57,7 +57,7 @@ async def converse(
         # opening
         ("close", "deferred", 403, "connection lost"),
         ("reset", "deferred", 403, "lost"),
-        ("silence", "deferred", 403, "no reply within"),
+        ("silence", "deferred", 403, "no reply in time"),
         ("<- 554 no service\nclose", "bounced", 409, "554 no service"),
         ("<- 554 5.7.1 your IP is on a blocklist\nclose", "bounced", 405, "blocklist"),
         ("<- 421 4.3.2 busy\nclose", "deferred", 503, "421 4.3.2 busy"),
@@ -77,7 +77,7 @@ async def converse(
         ("<- 220 hi\n-> EHLO us.example\n<- 550 no\n-> HELO us.example\n<- 550 no\nclose", "bounced", 409, "550 no"),
         # MAIL
         (f"{GREETED}\n-> MAIL FROM:<a@x.example>\nclose", "deferred", 403, "connection lost"),
-        (f"{GREETED}\n-> MAIL FROM:<a@x.example>\nsilence", "deferred", 403, "no reply within"),
+        (f"{GREETED}\n-> MAIL FROM:<a@x.example>\nsilence", "deferred", 403, "no reply in time"),
         (f"{GREETED}\n-> MAIL FROM:<a@x.example>\n<- 550 5.1.1 no such user\nsilence", "bounced", 408, "550"),
         (f"{GREETED}\n-> MAIL FROM:<a@x.example>\n<- 354 go\nsilence", "deferred", 509, "354 go"),
         (f"{PIPELINED}\n{OFFER}\n<- 451 later\n<- 503 MAIL first\n<- 503 MAIL first\nsilence", "deferred", 503, "451 later"),
@@ -93,7 +93,7 @@ async def converse(
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 550 no such user\n<- 354 go\n-> .\n<- 554 no\nsilence", "bounced", 406, "550"),
         # DATA
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\nclose", "deferred", 403, "at DATA: connection lost"),
-        (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\nsilence", "deferred", 403, "no reply within"),
+        (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\nsilence", "deferred", 403, "no reply in time"),
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\n<- 451 4.3.0 no\nsilence", "deferred", 503, "451"),
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\n<- 250 what\nsilence", "deferred", 403, "answered DATA with 250"),
         (f"{PIPELINED}\n{OFFER}\n<- 250 ok\n<- 250 ok\n<- 421 bye\nclose", "deferred", 503, "421 bye"),
@@ -105,7 +105,7 @@ async def converse(
         (f"{TAKEN}\n...\n<- 421 4.3.0 bye\nclose", "deferred", 503, "421"),
         (f"{TAKEN}\n...\nclose", "ambiguous", 503, "connection lost"),
         (f"{TAKEN}\n...\nreset", "ambiguous", 503, "lost"),
-        (f"{TAKEN}\n...\nsilence", "ambiguous", 503, "no reply within"),
+        (f"{TAKEN}\n...\nsilence", "ambiguous", 503, "no reply in time"),
         (f"{TAKEN}\n...\n<- what?\nsilence", "ambiguous", 503, "not an SMTP reply"),
         (f"{TAKEN}\n...\n<- 354 more\nsilence", "ambiguous", 503, "354 more"),
         (f"{TAKEN}\n...\n<! 250-half\\r\\n\nclose", "ambiguous", 503, "connection lost"),

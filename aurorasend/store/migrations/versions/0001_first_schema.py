@@ -39,6 +39,19 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('name')
     )
+    op.create_table('address_list',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.Column('address', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('description', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('members', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('member_updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id'),
+    sa.UniqueConstraint('account_id', 'address', name='address_list_address')
+    )
     op.create_table('allowance',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('scope', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -65,6 +78,14 @@ def upgrade() -> None:
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
+    )
+    op.create_table('calendar_event',
+    sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('uid', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('sequence', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'uid')
     )
     op.create_table('content',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -97,6 +118,11 @@ def upgrade() -> None:
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id'),
     sa.UniqueConstraint('account_id', 'name', name='domain_name')
+    )
+    op.create_table('dropped_list',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id')
     )
     op.create_table('event',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
@@ -131,12 +157,42 @@ def upgrade() -> None:
     sa.Column('node', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )
+    op.create_table('list_task',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('submission_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('list_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('address', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('members', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('state', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('paused', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('reached', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('last', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('done', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id')
+    )
     op.create_table('login',
     sa.Column('kind', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('ref', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('kind', 'name')
+    )
+    op.create_table('member',
+    sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('list_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('address', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('folded', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('vars', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'list_id', 'id'),
+    sa.UniqueConstraint('account_id', 'list_id', 'folded', name='member_folded')
     )
     op.create_table('meta',
     sa.Column('key', sa.Text(), nullable=False),
@@ -283,6 +339,8 @@ def upgrade() -> None:
     sa.Column('user_headers', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('first_recipient', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('recipients', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('content_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('list_task_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
@@ -380,16 +438,21 @@ def downgrade() -> None:
     op.drop_table('quota')
     op.drop_table('node')
     op.drop_table('meta')
+    op.drop_table('member')
     op.drop_table('login')
+    op.drop_table('list_task')
     op.drop_table('lane')
     op.drop_table('label')
     op.drop_table('ip_entry')
     op.drop_index('event_submission', table_name='event')
     op.drop_table('event')
+    op.drop_table('dropped_list')
     op.drop_table('domain')
     op.drop_table('counter')
     op.drop_table('content')
+    op.drop_table('calendar_event')
     op.drop_table('api_user')
     op.drop_table('allowance')
+    op.drop_table('address_list')
     op.drop_table('account')
     # ### end Alembic commands ###
