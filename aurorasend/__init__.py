@@ -18,11 +18,19 @@ The map: the modules in the order of a message's life.
     api                     the endpoints
     portal, console         pages for people: reference; sandbox
 
+    domain, tracking_domain what a customer may send with and link by, and what DNS has of it
+    api_user, permission    who may call for an account, and what
+    webhook, inbound_route  where events and inbound mail go
+    http_guard              the one client for what goes out by HTTP
+
     submission              accept(): the one way in, one transaction
+    charge                  balance, quota, and what comes after them
     content, attachment     what a customer handed over
     xsmtpapi, variable      recipients of separate mails, and what is filled in for each
     label                   one label per mail, made on the way
     template, markup        whole mails made before; what the platform adds to html
+    calendar                appointments in mail
+    contact                 address lists and their members
     address, phone          addresses and numbers: read, checked, compared
 
     store                   the only SQL; SQLite and PostgreSQL
@@ -30,7 +38,9 @@ The map: the modules in the order of a message's life.
     queue, wake             what is due; who is woken for it
     dispatch                lane by lane to those who work on it, then settled
 
+    list_send               a mail to a list becomes recipients, a few at a time
     delivery                one recipient, named steps, one outcome
+    letters                 submissions parsed once, within a budget of memory
     suppression             who must not be mailed
     message, header         the bytes of one recipient's mail
     dkim, return_path       its signature; the way back for its bounces

@@ -5,13 +5,16 @@ Always: a key is known here only as its hash (API) or sealed (SMS); a changed ke
 the grace period (conventions §3.3). What is read is kept for a second, so another change counts within one.
 """
 
+import asyncio
 import ipaddress
 from dataclasses import dataclass
 from typing import NewType
 
 from aurorasend.clock import SECOND, Clock
+from aurorasend.permission import denied_calls
 from aurorasend.secret import Vault, matches
 from aurorasend.store import account as rows
+from aurorasend.store.domain import is_usable
 from aurorasend.store.tx import Row, Store, Tx
 
 AccountId = NewType("AccountId", int)
@@ -24,7 +27,7 @@ Addresses = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | tuple[ipaddres
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A sending domain."""
+    """A sending domain; `verified` says that it can be sent with (management.md §5.2)."""
 
     id: int
     name: str
@@ -67,6 +70,7 @@ class ApiUser:
     click: bool
     unsubscribe: bool
     content_match: bool
+    denied: frozenset[str] = frozenset()  # calls that its permission forbids, "module/action" (management.md §7.6)
 
     def admits(self, peer: str) -> bool:
         """Whether the IP allowlist lets `peer` send (conventions §3.4)."""
@@ -131,6 +135,7 @@ class Accounts:
         self._clock = clock
         self._vault = vault
         self._known: dict[str, _Known] = {}
+        self._reading: dict[str, asyncio.Task[_Known | None]] = {}
 
     async def api_user(self, name: str, key: str, region: str, now_us: int) -> ApiUser | None:
         """The API user that `name` and `key` prove, if it may call in `region`; else None (40005)."""
@@ -140,9 +145,16 @@ class Accounts:
     async def api_user_any_region(self, name: str, key: str, now_us: int) -> ApiUser | None:
         """SMS calls are taken on every region's URL (sms.md §2.1)."""
         known = self._known.get(name)
-        if known is None or now_us - known.read_us > KEPT_US or not _proves(known, key, now_us):
+        if known is not None and now_us - known.read_us > KEPT_US:
+            known = await self._read_once(name, now_us)
+        if known is None or not _proves(known, key, now_us):  # perhaps the key is newer than what was read
             known = await self._read(name, now_us)
         return known.caller if known is not None and _proves(known, key, now_us) else None
+
+    def forget(self, account_id: int) -> None:
+        """What is known of the callers of an account that was changed; other processes see a change within KEPT_US."""
+        for name in [name for name, known in self._known.items() if known.caller.account.id == account_id]:
+            del self._known[name]
 
     async def sms_user(self, name: str) -> SmsUser | None:
         """The SMS user `name`, whatever its region, with its key."""
@@ -165,6 +177,14 @@ class Accounts:
 
         read = await self._store.read(unit)
         return None if read is None else _account(*read)
+
+    async def _read_once(self, name: str, now_us: int) -> _Known | None:
+        """All calls that find the same caller out of date wait for one reading."""
+        reading = self._reading.get(name)
+        if reading is None:
+            reading = self._reading[name] = asyncio.get_running_loop().create_task(self._read(name, now_us))
+            reading.add_done_callback(lambda _: self._reading.pop(name, None))
+        return await asyncio.shield(reading)
 
     async def _read(self, name: str, now_us: int) -> _Known | None:
         async def unit(tx: Tx) -> tuple[Row, list[str]] | None:
@@ -214,7 +234,7 @@ def _account(row: Row, entries: list[str]) -> Account:
 
 def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
     (
-        (user_id, email_type, is_test, open_, click, unsubscribe, match, key_hash, old_hash, old_until),
+        (user_id, email_type, is_test, open_, click, unsubscribe, match, permission, key_hash, old_hash, old_until),
         (domain_id, domain_name, verified),
     ) = row[rows.ACCOUNT_COLUMNS : -3], row[-3:]
     caller = ApiUser(
@@ -223,10 +243,11 @@ def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
         name=name,
         email_type=email_type,
         is_test=bool(is_test),
-        domain=Domain(domain_id, domain_name, bool(verified)),
+        domain=Domain(domain_id, domain_name, is_usable(verified)),
         open=bool(open_),
         click=bool(click),
         unsubscribe=bool(unsubscribe),
         content_match=bool(match),
+        denied=denied_calls(permission) if permission else frozenset(),
     )
     return _Known(caller, bytes(key_hash), None if old_hash is None else bytes(old_hash), old_until, now_us)

@@ -6,6 +6,7 @@ what dies, and passes a stop on. Every worker is a node like one on another mach
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import shlex
@@ -30,12 +31,15 @@ from aurorasend.console import sandbox as sandbox_pages
 from aurorasend.console.access import OperatorAccess, operator_token
 from aurorasend.delivery import Mail, Route
 from aurorasend.dispatch import Crew, Dispatcher, Sizes
+from aurorasend.domain import Domains, DomainWatch
 from aurorasend.endpoint import Catalogue, Server
 from aurorasend.gateways import Gateway
 from aurorasend.gateways.simulator import SimulatorGateway
 from aurorasend.http import Budget, HttpApp, Limits
 from aurorasend.http_connection import Connection
+from aurorasend.http_guard import Outside
 from aurorasend.ids import Ids
+from aurorasend.list_send import Expansion
 from aurorasend.logs import set_up
 from aurorasend.membership import Membership
 from aurorasend.mx import Reach
@@ -65,6 +69,8 @@ BACKLOG = 2048  # connections that wait to be taken
 CONNECTIONS = 10_000  # of one process; further ones are told 503
 KEEP_ALIVE_S = 75  # idle connections of clients; longer than the usual client's own
 STOPS = (signal.SIGTERM, signal.SIGINT)
+YOUNG = 20_000  # objects made before the collector looks at them
+SWITCH_S = 0.0005  # how long the event loop may keep the interpreter from the store's writer, which needs it often
 RESTART_S = 1.0  # a worker that died is started again after this
 
 
@@ -234,8 +240,18 @@ async def _run(settings: Settings, sockets: Sequence[socket.socket], life: int |
     if life is not None:
         loop.add_reader(life, stop.set)
     running = await start(settings, sockets)
+    _tune_interpreter()
     await stop.wait()
     await finish(running, settings.node.stop_deadline.total_seconds())
+
+
+def _tune_interpreter() -> None:
+    """What is there after the start stays: the collector need not walk through it again and again, which took 100 ms
+    each time. What requests leave is mostly freed by its counts, so the young may be many before they are looked at."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, 10, 10)
+    sys.setswitchinterval(SWITCH_S)
 
 
 async def _develop(settings: Settings, sockets: Sequence[socket.socket]) -> None:
@@ -277,7 +293,7 @@ async def start(
     await wake.start()
     gateway = SimulatorGateway()
     node, ids = _build(settings, clock, store, wake, membership, gateway)
-    crews = await _crews(node, ids, gateway)
+    crews = await _crews(node, ids, gateway, wake)
     sizes = Sizes(batch=settings.queue.batch, window=3 * settings.queue.batch, runners=settings.delivery.concurrency)
     dispatcher = Dispatcher(store, clock, wake, membership, crews, sizes) if crews else None
     running = Running(node, wake, membership, dispatcher, Server(node, Catalogue(ENDPOINTS)))
@@ -285,6 +301,7 @@ async def start(
         running.background.append(asyncio.create_task(dispatcher.run()))
     if "sweep" in roles:
         running.background.append(asyncio.create_task(Sweeper(store, clock, node.sandbox).run()))
+        running.background.append(asyncio.create_task(DomainWatch(node.domains).run()))
     running.listeners = [
         _listen(running, listener.region or settings.region.default, bool(listener.region))
         for listener in settings.http.listen[: len(sockets)]
@@ -306,6 +323,8 @@ async def finish(running: Running, deadline_s: float) -> None:
     for task in running.background:
         task.cancel()
     await asyncio.gather(*running.background, return_exceptions=True)
+    await running.node.outside.close()
+    await running.node.resolver.close()
     await running.wake.stop()
     await running.membership.leave()
     await running.node.store.close()
@@ -317,12 +336,16 @@ def _build(
     vault = open_vault(settings.data / "master.key")
     ids = Ids(store)
     accounts = Accounts(store, clock, vault)
+    fresh = _resolver(settings, keep=0)
     node = Node(
         settings=settings,
         clock=clock,
         zone=settings.zone,
         store=store,
         vault=vault,
+        resolver=fresh,
+        outside=Outside(_resolver(settings), settings.webhook.allow_private),
+        domains=Domains(store, clock, vault, fresh, settings.domain),
         accounts=accounts,
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, membership.worker), settings),
@@ -333,12 +356,13 @@ def _build(
     return node, ids
 
 
-async def _crews(node: Node, ids: Ids, gateway: Gateway) -> dict[Kind, Crew]:
+async def _crews(node: Node, ids: Ids, gateway: Gateway, wake: Wake) -> dict[Kind, Crew]:
     roles = node.settings.node.roles
     crews: dict[Kind, Crew] = {}
     if "deliver" in roles:
         spare = max(0, len(os.sched_getaffinity(0)) - node.settings.node.workers)
         crews[Kind.MAIL] = Mail(node.store, node.clock, ids, node.vault, await _route(node.settings), spare)
+        crews[Kind.LIST] = Expansion(node.store, node.clock, ids, node.settings, wake)
     if "sms" in roles:
         caught = node.settings.delivery.route.kind == "sandbox"
         crews[Kind.SMS] = SmsCrew(node.store, node.clock, ids, gateway, caught=caught)
@@ -361,11 +385,17 @@ async def _route(settings: Settings) -> Route | None:
         ),
     )
     pool = Pool(terms, PoolLimits(per_hop=chosen.concurrency, idle_s=chosen.idle_timeout.total_seconds()))
-    servers = [(server.host, server.port) for server in chosen.dns]
-    resolver = DnsResolver(servers, deadline_s=chosen.dns_timeout.total_seconds())
+    resolver = _resolver(settings)
     if chosen.route.kind == "smtp":
         return SmartHost(pool, resolver, chosen.route.host, chosen.route.port)
     return MxHosts(pool, resolver, Reach(port=chosen.mx_port, loopback=chosen.mx_port != 25))
+
+
+def _resolver(settings: Settings, keep: int = 10_000) -> DnsResolver:
+    """`keep` is how many answers it keeps; 0 asks anew each time, which is what the check of a domain wants."""
+    chosen = settings.delivery
+    servers = [(server.host, server.port) for server in chosen.dns]
+    return DnsResolver(servers, deadline_s=chosen.dns_timeout.total_seconds(), cache_size=keep)
 
 
 def _carrier(settings: Settings) -> Carrier:

@@ -17,7 +17,7 @@ from typing import Any
 
 from aurorasend.clock import SystemClock
 from aurorasend.config import Settings
-from aurorasend.dkim import dump_key, make_rsa_key
+from aurorasend.dkim import dump_key, load_key, make_rsa_key, public_text
 from aurorasend.secret import Vault, hash_key, new_key, open_vault
 from aurorasend.store import bootstrap as rows
 from aurorasend.store import open_store
@@ -118,8 +118,9 @@ async def _insert(tx: Tx, vault: Vault, name: str, made: dict[str, Any]) -> None
     account_id = await rows.add_account(tx, name, wanted.region, app_key, wanted.settings)
     if account_id is None:
         return
-    dkim_key = vault.seal(bytes.fromhex(made["dkim"]), "dkim")
-    domain_id = await rows.add_domain(tx, account_id, shown["domain"], SELECTOR, dkim_key)
+    dkim_key = bytes.fromhex(made["dkim"])
+    keys = (public_text(load_key(dkim_key)), vault.seal(dkim_key, "dkim"))
+    domain_id = await rows.add_domain(tx, account_id, shown["domain"], SELECTOR, keys)
     await rows.add_tracking_domain(tx, account_id, shown["tracking"])
     for kind in ("trigger", "batch", "test"):
         user = rows.NewApiUser(

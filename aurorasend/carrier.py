@@ -9,6 +9,7 @@ names included. Source: conventions.md §4, §13; wire-notes.md 2-5, 8.
 import codecs
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -113,6 +114,8 @@ class Parameters:
             for place in self._places:
                 if spelling in place and (found := choose(place[spelling])):
                     return found
+        if self.names.isdisjoint(map(str.lower, spellings)):
+            return ""
         if self._folded is None:
             self._folded = [_fold(place) for place in self._places]
         for spelling in spellings:
@@ -131,6 +134,8 @@ def _first(values: list[str]) -> str:
 
 
 def _join(values: list[str]) -> str:
+    if len(values) == 1 and type(values[0]) is str:
+        return values[0]
     given = [_listed(value) if isinstance(value, Nested) else value for value in values if value]
     text = ";".join(given)
     for marked in (Broken, Nested):
@@ -184,6 +189,8 @@ def read(query: bytes, content_type: str, body: bytes) -> Parameters:
     asked = _form(query, "utf-8") if query else {}
     if not body:
         return Parameters(asked, {})
+    if content_type == "application/x-www-form-urlencoded":  # what most clients send, to the letter
+        return Parameters(asked, _form(body, "utf-8"))
     kind, options = parse_options_header(content_type) if content_type else ("", {})
     charset = _charset(options.get("charset", ""))
     if kind == "multipart/form-data":
@@ -225,13 +232,8 @@ def _quick_form(form: bytes) -> Texts | None:
         parsed = parse_query_string(form.decode(), keep_blank=True, csv=False)
     except UnicodeDecodeError:
         return None
-    texts: Texts = {}
-    for name, value in parsed.items():
-        values = value if isinstance(value, list) else [value]
-        if "\ufffd" in name or "\ufffd" in (values[0] if len(values) == 1 else "".join(values)):
-            return None
-        texts[name] = values
-    return texts
+    texts = {name: value if type(value) is list else [value] for name, value in parsed.items()}
+    return None if "\ufffd" in "".join(chain(texts, *texts.values())) else texts
 
 
 def _careful_form(form: bytes, charset: str) -> Texts:

@@ -254,3 +254,32 @@ def reject_template(data: Path, assignments: Sequence[str], account_id: int, inv
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         operate.judge_template(settings, account_id, invoke_name, approve=False)
+
+
+@main.group("list-send")
+def list_send() -> None:
+    """Sends to address lists, by account and the number that the API calls maillistTaskId."""
+
+
+@list_send.command("pause")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("send_id", type=int)
+def pause_list_send(data: Path, assignments: Sequence[str], account_id: int, send_id: int) -> None:
+    """Make no further mails of it; those already made go out."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.pause_list_send(settings, account_id, send_id, pause=True)
+
+
+@list_send.command("resume")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("send_id", type=int)
+def resume_list_send(data: Path, assignments: Sequence[str], account_id: int, send_id: int) -> None:
+    """Go on where it was paused."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.pause_list_send(settings, account_id, send_id, pause=False)

@@ -5,7 +5,11 @@ message.py to compose the mail of each recipient. Values here are clean text: no
 field that becomes a header (the readers in fields and address refuse them, message.py refuses them again).
 """
 
+from collections.abc import Sequence
+
 import msgspec
+
+CHUNK = 256 * 1024  # octets of one row of the content table
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -24,8 +28,15 @@ class Attachment(msgspec.Struct, frozen=True):
     cid: str = ""
 
 
+class Calendar(msgspec.Struct, frozen=True):
+    """An iCalendar object (RFC 5545) and its METHOD, which the mail says too (RFC 6047 §2.4)."""
+
+    method: str
+    text: str
+
+
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
-    """mail.md §2.1, §4. Attachments are stored apart (Attachment), in the order given."""
+    """mail.md §2.1, §4, §5. Attachments are stored apart (Attachment), in the order given."""
 
     sender: Mailbox
     subject: str
@@ -42,6 +53,7 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     track_open: bool = False
     track_click: bool = False
     track_unsubscribe: bool = False
+    calendar: Calendar | None = None  # mail.md §5
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -49,3 +61,29 @@ class Target(msgspec.Struct, frozen=True):
 
     address: str
     variables: dict[str, str] = {}
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """An attachment without its bytes, which are part `n + 1` of the content."""
+
+    name: str
+    content_type: str
+    cid: str
+
+
+class StoredContent(msgspec.Struct, frozen=True):
+    """Part 0 of the content table."""
+
+    content: Content
+    files: tuple[StoredFile, ...]
+
+
+def chunks(content: Content, attachments: Sequence[Attachment]) -> list[tuple[int, int, bytes]]:
+    """(part, chunk, data) for the content table."""
+    files = tuple(StoredFile(a.name, a.content_type, a.cid) for a in attachments)
+    parts = [msgspec.msgpack.encode(StoredContent(content, files)), *(a.data for a in attachments)]
+    return [
+        (part, number, data[at : at + CHUNK])
+        for part, data in enumerate(parts)
+        for number, at in enumerate(range(0, max(len(data), 1), CHUNK))
+    ]

@@ -7,7 +7,6 @@ a message whose end is unknown is not sent to another host (design §4).
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,25 +17,24 @@ import msgspec
 from aurorasend import outcome, return_path, sandbox, suppression
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.content import Attachment, Target
+from aurorasend.content import Target
 from aurorasend.dispatch import Result
 from aurorasend.dkim import Signer, hash_body, load_key
-from aurorasend.event import BY_NAME, Event, Kind, Origin, domain_of, record
+from aurorasend.event import BY_NAME, Event, Kind, domain_of, record
 from aurorasend.ids import Ids
-from aurorasend.message import Composed, Letter, Links
+from aurorasend.letters import Letters, Submitted
+from aurorasend.message import Composed, Links
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.queue import Claimed, Later
 from aurorasend.retry import expires, next_attempt
 from aurorasend.secret import Vault
 from aurorasend.store import account as accounts
-from aurorasend.store import delivery as rows
 from aurorasend.store import submission as submissions
 from aurorasend.store.tx import Row, Store, Tx
-from aurorasend.submission import StoredContent
 
 log = logging.getLogger(__name__)
 
-LETTERS_BYTES = 64 * 1024 * 1024  # parsed submissions kept in memory
+LARGE_AT_ONCE = 8  # large mails composed and under way; each holds its bytes in memory
 SIGNERS = 4096  # keys of sending domains kept in memory
 
 
@@ -48,6 +46,8 @@ class Envelope:
     recipient: str
     raw: bytes
     needs_smtputf8: bool
+    subject: str  # as text, for lists of mail
+    urgent: bool  # goes before what is not, where both wait for a connection
 
 
 class Route(Protocol):
@@ -58,20 +58,6 @@ class Route(Protocol):
 
     async def close(self) -> None:
         """Leave all next hops."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """A submission as the engine needs it, parsed once."""
-
-    letter: Letter
-    origin: Origin
-    domain_id: int
-    domain: str
-    batch: bool
-    api_user: str
-    bounces: bool  # whether the account's bounce list is applied
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +74,12 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What the store says of claimed entries of one account. `submissions` are those not in memory yet."""
+    """What the store says of claimed entries of one account. `contents` are those not in memory yet, but for large ones."""
 
     account_id: int
     recipients: dict[int, Row]
-    submissions: list[tuple[Row, list[bytes]]]
+    submissions: dict[int, Submitted]
+    contents: dict[int, list[bytes]]
     listed: suppression.Listed
 
 
@@ -118,8 +105,8 @@ class Mail:
         self._vault = vault
         self._route = route
         self._signing = ThreadPoolExecutor(threads, "sign") if threads else None
-        self._letters: OrderedDict[tuple[int, int], Submitted] = OrderedDict()
-        self._letters_bytes = 0
+        self._letters = Letters(store)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._signers: dict[tuple[int, int], Sequence[Signer]] = {}
         self._return_key = vault.derive("return path")
 
@@ -143,39 +130,28 @@ class Mail:
 
         due: dict[int, Due] = {}
         for read in await self._store.read(unit):
-            for row, parts in read.submissions:
-                self._keep_letter(_submitted(read.account_id, row, parts))
+            for submission_id, parts in read.contents.items():
+                self._letters.keep(read.submissions[submission_id], parts)
             due |= {one.id: self._due(one, read) for one in by_account[read.account_id]}
-        self._forget_letters()
         return [due[one.id] for one in claimed]
 
     async def _read(self, tx: Tx, account_id: int, claimed: Sequence[Claimed], now_us: int) -> "_Read":
         recipients = await submissions.recipients(tx, account_id, [one.ref for one in claimed])
-        missing = sorted({row[1] for row in recipients if (account_id, row[1]) not in self._letters})
-        found = await rows.submissions(tx, account_id, missing) if missing else []
+        found, contents = await self._letters.read(tx, account_id, sorted({row[1] for row in recipients}))
         return _Read(
             account_id,
             {row[0]: row for row in recipients},
-            [(row, await submissions.parts(tx, account_id, row[0])) for row in found],
+            {one.origin.submission_id: one for one in found},
+            contents,
             await suppression.look_up(tx, account_id, [row[3] for row in recipients], now_us),
         )
 
     def _due(self, one: Claimed, read: "_Read") -> Due:
         _, submission_id, position, address, variables, created = read.recipients[one.ref]
-        submitted = self._letters[read.account_id, submission_id]
-        self._letters.move_to_end((read.account_id, submission_id))
+        submitted = read.submissions[submission_id]
         target = Target(address, msgspec.msgpack.decode(variables, type=dict[str, str]) if variables else {})
         verdict = read.listed.verdict(address, submitted.api_user, bounces=submitted.bounces)
         return Due(one, submitted, position, target, created, verdict)
-
-    def _keep_letter(self, submitted: Submitted) -> None:
-        self._letters[submitted.origin.account_id, submitted.origin.submission_id] = submitted
-        self._letters_bytes += submitted.size
-
-    def _forget_letters(self) -> None:
-        while self._letters_bytes > LETTERS_BYTES and len(self._letters) > 1:
-            _, submitted = self._letters.popitem(last=False)
-            self._letters_bytes -= submitted.size
 
     # -- one attempt
 
@@ -190,7 +166,10 @@ class Mail:
     async def _try(self, due: Due) -> tuple[Outcome, Envelope | None]:
         """A fault of ours is nobody's bounce: it is logged, and the mail waits."""
         try:
-            return await self._send(await self._envelope(due))
+            if not due.submitted.is_large:
+                return await self._send(await self._envelope(due))
+            async with self._large:
+                return await self._send(await self._envelope(due))
         except Unavailable as error:
             return outcome.unreachable(f"not tried, the store is away: {error}"), None
         except Exception:
@@ -206,7 +185,8 @@ class Mail:
     async def _envelope(self, due: Due) -> Envelope:
         """Compose and sign."""
         submitted = due.submitted
-        composed = submitted.letter.compose(due.target, due.position, Links())
+        letter = await self._letters.get(submitted)
+        composed = letter.compose(due.target, due.position, Links())
         signers = await self._signers_of(due)
         if self._signing is None:
             raw = self._sign(composed, signers)
@@ -215,7 +195,14 @@ class Mail:
         mail_from = return_path.make(
             self._return_key, submitted.origin.account_id, due.claimed.ref, submitted.domain, self._clock.now_us()
         )
-        return Envelope(mail_from, due.target.address, raw, composed.needs_smtputf8)
+        return Envelope(
+            mail_from=mail_from,
+            recipient=due.target.address,
+            raw=raw,
+            needs_smtputf8=composed.needs_smtputf8,
+            subject=letter.subject_of(due.target),
+            urgent=not submitted.batch,
+        )
 
     def _sign(self, composed: Composed, signers: Sequence[Signer]) -> bytes:
         now_s, body_hash = self._clock.now_us() // 1_000_000, hash_body(composed.body)
@@ -281,24 +268,6 @@ class Mail:
             await suppression.delivered(tx, account_id, addresses)
 
 
-def _submitted(account_id: int, row: Row, parts: Sequence[bytes]) -> Submitted:
-    submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, domain, api_user, interception = row
-    stored = msgspec.msgpack.decode(parts[0], type=StoredContent)
-    attachments = [
-        Attachment(file.name, file.content_type, data, file.cid) for file, data in zip(stored.files, parts[1:], strict=True)
-    ]
-    return Submitted(
-        letter=Letter(stored.content, attachments, domain, message_id, created),
-        origin=Origin(account_id, submission_id, api_user_id, label_id, created),
-        domain_id=domain_id,
-        domain=domain,
-        batch=email_type == 1,
-        api_user=api_user,
-        bounces=bool(interception),
-        size=3 * sum(map(len, parts)) + 4096,
-    )
-
-
 # emailStatus numbers (mail.md §15.1)
 _STATES = {"deliver": 1, "invalid": 4, "soft_bounce": 5}
 _SENDING = 18
@@ -334,7 +303,6 @@ def _event(event_id: int, report: Report, again: Later | None) -> Event:
 def _catch(report: Report) -> sandbox.Catch:
     envelope, claimed = report.caught, report.due.claimed
     assert envelope is not None
-    subject = report.due.submitted.letter.subject_of(report.due.target)
     return sandbox.Catch(
-        claimed.account_id, claimed.ref, "mail", report.at, envelope.mail_from, envelope.recipient, subject, envelope.raw
+        claimed.account_id, claimed.ref, "mail", report.at, envelope.mail_from, envelope.recipient, envelope.subject, envelope.raw
     )

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aurorasend import queue
-from aurorasend.clock import Clock
+from aurorasend.clock import HOUR, SECOND, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
-from aurorasend.queue import Claimed, Key, Kind, Later
+from aurorasend.queue import Claimed, Key, Kind, Later, Priority
 from aurorasend.store import node as nodes
-from aurorasend.store import queue as rows
 from aurorasend.store.tx import Store, Tx
 from aurorasend.wake import Wake
 
@@ -27,10 +26,13 @@ log = logging.getLogger(__name__)
 
 KEYS = 512  # (lane, account, priority) looked at in one turn
 IN_FLIGHT = 2048  # entries claimed by this node and not settled; bounds memory
+KEPT_FREE = IN_FLIGHT // 4  # of these, for what is not batch: bulk mail to slow hosts must leave room
 LINGER_S = 1.0  # an idle lane is kept for so long
 POLL_S = 1.0  # the safety net under wake-ups (design §4)
+CROWDED_S = 0.05  # before lanes are counted again
 SETTLE = 256  # results in one transaction
 RETRY_S = 0.5  # the store was away
+FAULTY_US = HOUR  # an entry that cannot be loaded waits for somebody who mends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class Dispatcher:
         self._results: deque[tuple[_Lane, int, Result]] = deque()
         self._settling: asyncio.Task[None] | None = None
         self._runners: set[asyncio.Task[None]] = set()
+        self._in_turn = asyncio.Lock()
         self._draining = False
+        self._crowded = False
         self._worker = 0
 
     async def run(self) -> None:
@@ -107,9 +111,13 @@ class Dispatcher:
             timeout_s = POLL_S
             try:
                 if self._membership.alive:
-                    timeout_s = await self._take_turn()
+                    async with self._in_turn:
+                        timeout_s = await self._take_turn()
             except Unavailable as error:
                 log.warning("nothing claimed, the store is away: %s", error)
+                timeout_s = RETRY_S
+            except Exception:  # what it claimed comes back by itself; other lanes go on
+                log.exception("a turn failed")
                 timeout_s = RETRY_S
             await self._wake.wait(timeout_s)
 
@@ -117,10 +125,11 @@ class Dispatcher:
         """Claim nothing more, and wait for what is under way."""
         self._draining = True
         self._wake.work_added()
-        for lane in self._lanes.values():
-            lane.pending.clear()  # not tried yet: comes back with the farewell
         try:
             async with asyncio.timeout(deadline_s):
+                async with self._in_turn:  # what it is just claiming shall not be tried any more
+                    for lane in self._lanes.values():
+                        lane.pending.clear()  # not tried yet: comes back with the farewell
                 while self._runners or self._settling:
                     await asyncio.wait({*self._runners, *([self._settling] if self._settling else [])})
         except TimeoutError:
@@ -143,9 +152,12 @@ class Dispatcher:
         now_us, worker = self._clock.now_us(), self._worker
 
         async def look(tx: Tx) -> tuple[list[Key], int | None]:
-            return await queue.due(tx, worker, now_us, KEYS), await rows.next_due(tx, now_us)
+            return await queue.due(tx, worker, now_us, KEYS), await queue.next_due(tx, now_us)
 
         keys, next_due = await self._store.read(look)
+        if self._crowded:
+            await self._membership.recount()
+            self._crowded = False
         chosen = self._choose(keys)
         idle = self._idle_lanes({key.lane for key in keys})
         if chosen or idle:
@@ -153,26 +165,35 @@ class Dispatcher:
             for lane in idle:
                 self._lanes.pop(lane.name, None)
             await self._start(claimed)
+        if self._crowded:  # a lane that nobody has, and our share of those that we knew of is full
+            return CROWDED_S
         if next_due is None:
             return POLL_S
         return min(POLL_S, max(0.001, (next_due - now_us) / 1e6))
 
     def _choose(self, keys: Sequence[Key]) -> list[tuple[Key, int]]:
         """What to claim now: (key, how many). Trigger first; within a lane who was served longest ago."""
-        surplus = self._surplus()
+        due = {key.lane for key in keys}
+        surplus = self._surplus(due)
+        held = len(self._held(due))
         room = IN_FLIGHT - sum(lane.busy for lane in self._lanes.values())
         chosen: list[tuple[Key, int]] = []
         planned: dict[tuple[str, int], int] = {}
         for key in sorted(keys, key=self._order):
             lane = self._lanes.get(key.lane)
-            if key.lane in surplus or (lane is None and len(self._lanes) >= self._share()):
+            if key.lane in surplus:
                 continue
             if lane is None:
+                if held >= self._share():
+                    self._crowded = True
+                    continue
+                held += 1
                 lane = self._lanes[key.lane] = _Lane(key.lane)
             at = (key.lane, key.priority)
             free = self._sizes.window - lane.in_flight.get(key.priority, 0) - planned.get(at, 0)
-            count = min(self._sizes.batch, free, room)
-            if count < min(self._sizes.batch, room) // 2 or count <= 0:
+            left = room - (KEPT_FREE if key.priority > Priority.TRIGGER else 0)
+            count = min(self._sizes.batch, free, left)
+            if count < min(self._sizes.batch, left) // 2 or count <= 0:
                 continue
             planned[at] = planned.get(at, 0) + count
             room -= count
@@ -185,10 +206,13 @@ class Dispatcher:
             return IN_FLIGHT
         return max(1, -(-self._membership.lanes // self._membership.nodes))
 
-    def _surplus(self) -> set[str]:
+    def _held(self, due: set[str]) -> list[str]:
+        """Our lanes that have work. Those that are only kept for a while do not count."""
+        return sorted(name for name, lane in self._lanes.items() if lane.busy or (lane.leased and name in due))
+
+    def _surplus(self, due: set[str]) -> set[str]:
         """Lanes to let go, so that a node that came later gets some."""
-        held = sorted(name for name, lane in self._lanes.items() if lane.leased)
-        return set(held[self._share() :])
+        return set(self._held(due)[self._share() :])
 
     def _order(self, key: Key) -> tuple[int, int]:
         lane = self._lanes.get(key.lane)
@@ -197,7 +221,7 @@ class Dispatcher:
     def _idle_lanes(self, due: set[str]) -> list[_Lane]:
         """Lanes to give up: nothing to do for a while, or more than our share while other nodes live."""
         now_s = asyncio.get_running_loop().time()
-        surplus = self._surplus()
+        surplus = self._surplus(due)
         idle = []
         for lane in self._lanes.values():
             if lane.name in surplus and lane.leased and not lane.busy:
@@ -213,17 +237,18 @@ class Dispatcher:
         claims nothing: nobody would bury it again, and what it claimed would stay with it."""
         if not await nodes.is_alive(tx, worker):
             return []
-        for lane in idle:
-            await queue.release_lane(tx, lane.name, worker, lane.touched)
-        now_us = self._clock.now_us()
         ours = {name for name, lane in self._lanes.items() if lane.leased}
-        claimed = []
+        by_lane: dict[str, list[tuple[Key, int]]] = {lane.name: [] for lane in idle}
         for key, count in chosen:
-            if key.lane not in ours:
-                if not await queue.lease_lane(tx, key.lane, worker):
-                    continue
-                ours.add(key.lane)
-            claimed.append((key, await queue.claim(tx, key, now_us, count, worker)))
+            by_lane.setdefault(key.lane, []).append((key, count))
+        now_us = self._clock.now_us()
+        claimed: list[Taken] = []
+        for name in sorted(by_lane):  # the order in which a put touches the hints: so neither waits for the other for ever
+            wanted = sorted(by_lane[name], key=lambda one: (one[0].account_id, one[0].priority))
+            if not wanted:
+                await queue.release_lane(tx, name, worker, self._lanes[name].touched)
+            elif name in ours or await queue.lease_lane(tx, name, worker):
+                claimed += [(key, await queue.claim(tx, key, now_us, count, worker)) for key, count in wanted]
         return claimed
 
     async def _start(self, claimed: Sequence[Taken]) -> None:
@@ -242,16 +267,25 @@ class Dispatcher:
                 await self._load(kind, mine)
 
     async def _load(self, kind: Kind, mine: Sequence[tuple[Key, Claimed]]) -> None:
-        """Entries that cannot be loaded now go back to the queue; so do those that nobody here works on."""
+        """Entries that cannot be loaded now go back to the queue; so do those that nobody here works on. When that is a
+        fault of ours, it is found out which entry meets it, so that only that one waits."""
         crew = self._crews.get(kind)
         loaded: Sequence[Any] = ()
+        wait_us = SECOND
         if crew is not None:
             try:
                 loaded = await crew.load([claimed for _, claimed in mine])
             except Unavailable as error:
                 log.warning("not loaded, the store is away: %s", error)
+            except Exception:
+                if len(mine) > 1:
+                    for one in mine:
+                        await self._load(kind, [one])
+                    return
+                log.exception("entry %d of account %d could not be loaded", mine[0][1].id, mine[0][1].account_id)
+                wait_us = FAULTY_US
         if crew is None or not loaded:
-            again = self._clock.now_us() + 1_000_000
+            again = self._clock.now_us() + wait_us
             for key, claimed in mine:
                 result = Result(claimed, Later(claimed.account_id, claimed.id, again, counts=False), None)
                 self._settle_soon(self._lanes[key.lane], key.priority, result)

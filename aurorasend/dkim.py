@@ -123,6 +123,11 @@ def dns_record(key: PrivateKey) -> str:
     return f"v=DKIM1; k={kind}; p={b64encode(public.public_bytes(encoding, form)).decode()}"
 
 
+def public_text(key: PrivateKey) -> str:
+    """The public half in base64: what stands after `p=` in the record."""
+    return dns_record(key).partition("p=")[2]
+
+
 def _relaxed(name: bytes, value: bytes) -> bytes:
     """A field as RFC 6376 §3.4.2 has it; `name` is in lower case already."""
     value = value.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")

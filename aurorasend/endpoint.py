@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, get_type_hints
 
 import msgspec
@@ -180,6 +181,11 @@ class Endpoint:
         """Every path that it answers on, the documented one first."""
         prefixed = [f"/{prefix}/{self.path}".replace("//", "/") for prefix in self.prefixes]
         return (*prefixed, *(f"/{path}" for path in self.aliases))
+
+    @cached_property
+    def permission(self) -> str:
+        """What an API user's permission calls it: `mail/send`, of v1 `webapi/mail.send.json` too (management.md §7.6)."""
+        return self.path.removeprefix("webapi/").removesuffix(".json").replace(".", "/").replace("_", "").lower()
 
     @property
     def summary(self) -> str:
@@ -375,7 +381,9 @@ def _read(found: Endpoint, request: Request) -> Parameters:
 
 
 def _admitted(asked: Endpoint, call: Call[Any]) -> None:
-    """The IP allowlist: mail sends only (conventions.md §3.4)."""
+    """What the caller's permission denies, and the IP allowlist: mail sends only (conventions.md §3.5, §3.4)."""
+    if asked.auth is Auth.API_USER and asked.permission in call.caller.denied:
+        raise Refused(Code.NOT_PERMITTED)
     if asked.frequency is Frequency.SEND and call.caller is not None and not call.caller.admits(call.peer):
         raise Refused(Code.NOT_PERMITTED, "this address is not on the IP allowlist", message="request rejected")
 

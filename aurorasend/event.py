@@ -84,7 +84,8 @@ async def record(tx: Tx, events: Sequence[Event]) -> None:
     if not events:
         return
     await rows.add(tx, [_row(event) for event in events])
-    await rows.count(tx, _counts(events))
+    for event in events:
+        _count(tx, event)
     await _queue_posts(tx, events)
 
 
@@ -94,17 +95,13 @@ def _row(event: Event) -> tuple[Any, ...]:
     return (origin.account_id, event.id, event.kind.number, event.at, origin.submission_id, event.recipient_id, detail)
 
 
-def _counts(events: Sequence[Event]) -> dict[rows.Dimensions, int]:
-    counts: dict[rows.Dimensions, int] = {}
-    for event in events:
-        if not event.kind.counted:
-            continue
+def _count(tx: Tx, event: Event) -> None:
+    if event.kind.counted:
         origin = event.origin
         hour = origin.requested // HOUR
         for domain, number in event.domains:
             key = (origin.account_id, hour, origin.api_user_id, origin.label_id, domain, event.kind.number, event.sub_status)
-            counts[key] = counts.get(key, 0) + number
-    return counts
+            rows.count(tx, key, number)
 
 
 async def _queue_posts(tx: Tx, events: Sequence[Event]) -> None:

@@ -74,13 +74,15 @@ class Seen:
     def evaluate(self, attribute: str) -> object:
         """The value of a field, MISSING when it is absent, or the Refused that it answers at its turn."""
         read = self._read
-        if attribute not in read:
-            read[attribute] = None  # a field that asks for itself, round some corner, sees nothing
-            try:
-                read[attribute] = self._form.slots[attribute].read(self)
-            except Refused as refused:
-                read[attribute] = refused
-        return read[attribute]
+        if attribute in read:
+            return read[attribute]
+        read[attribute] = None  # a field that asks for itself, round some corner, sees nothing
+        try:
+            value = self._form.slots[attribute].read(self)
+        except Refused as refused:
+            value = refused
+        read[attribute] = value
+        return value
 
 
 Condition = Callable[[Seen], bool]
@@ -138,9 +140,9 @@ class Field(Input, Generic[T]):
         """The typed value of a text that is not blank. Raises Refused."""
         if type(text) is not str and not (self.json and isinstance(text, Nested)):
             raise Refused(self.invalid, "must be text")
-        plain = str(text)
+        parser = self.parser
         try:
-            return self.parser.read(plain.strip() if self.parser.strip else plain)
+            return parser.read(str.strip(text) if parser.strip else str(text))
         except Trouble as trouble:
             code = self.code_of(trouble.kind)
             if code is None:
@@ -172,37 +174,12 @@ class Slot:
     has_default: bool
     spellings: frozenset[str]  # lower case
     skippable: bool  # absent means nothing but its default
+    read: Callable[[Seen], object]  # the value, or MISSING when it is absent; raises Refused
 
     @property
     def required(self) -> bool:
         """Whether it is always required, as far as the reference can say."""
         return not self.has_default
-
-    def read(self, seen: Seen) -> object:
-        """The value, or MISSING when it is absent. Raises Refused."""
-        if self.field.when is not None and not self.field.when(seen):
-            return _MISSING
-        if isinstance(self.field, FileField):
-            return self._files(self.field, seen.raw)
-        return self._text(self.field, seen)
-
-    def _files(self, wanted: FileField[Any], raw: Parameters) -> object:
-        files = raw.files if wanted.any_name else raw.files_of(wanted.wire, *wanted.aliases)
-        return wanted.parse(files, raw.text(wanted.wire, *wanted.aliases))
-
-    def _text(self, wanted: Field[Any], seen: Seen) -> object:
-        text = ""
-        if not self.spellings.isdisjoint(seen.raw.names):
-            text = (seen.raw.joined if wanted.joined else seen.raw.text)(wanted.wire, *wanted.aliases)
-        if not text or text.isspace():
-            return self._blank(wanted, text, seen)
-        return wanted.parse(text)
-
-    def _blank(self, wanted: Field[Any], text: str, seen: Seen) -> object:
-        required = wanted.required(seen) if wanted.required is not None else not self.has_default
-        if wanted.empty is not None and (required or text):
-            raise Refused(wanted.empty)
-        return _MISSING
 
 
 class Form(Generic[T]):
@@ -232,12 +209,13 @@ class Form(Generic[T]):
     def read(self, raw: Parameters) -> T:
         """Raises Refused for the first field that is wrong, then whatever the dataclass's own `check` refuses."""
         seen = Seen(self, raw)
+        names = raw.names
         values: dict[str, Any] = {}
         for name, slot in self.slots.items():
-            if slot.skippable and slot.spellings.isdisjoint(raw.names):
+            if slot.skippable and slot.spellings.isdisjoint(names):
                 continue  # most fields of most requests: half the time of reading a mail
             value = seen.evaluate(name)
-            if isinstance(value, Refused):
+            if type(value) is Refused:
                 raise value
             if value is not _MISSING:
                 values[name] = value
@@ -259,7 +237,45 @@ def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object) -> Slo
         raise TypeError(f"{where}: what is not always read needs a default")
     spellings = frozenset(name.lower() for name in (found.wire, *found.aliases))
     skippable = isinstance(found, Field) and has_default and found.required is None
-    return Slot(each.name, found, has_default, spellings, skippable)
+    return Slot(each.name, found, has_default, spellings, skippable, _reader(found, has_default, spellings))
+
+
+# What reads a slot is a closure over what its declaration says, since every request calls it for every field.
+
+
+def _reader(wanted: Field[Any] | FileField[Any], has_default: bool, spellings: frozenset[str]) -> Callable[[Seen], object]:
+    if isinstance(wanted, FileField):
+        read = _file_reader(wanted, spellings)
+    else:
+        read = _text_reader(wanted, has_default, spellings)
+    when = wanted.when
+    return read if when is None else lambda seen: read(seen) if when(seen) else _MISSING
+
+
+def _file_reader(wanted: FileField[Any], spellings: frozenset[str]) -> Callable[[Seen], object]:
+    names = (wanted.wire, *wanted.aliases)
+
+    def read(seen: Seen) -> object:
+        raw = seen.raw
+        files = raw.files if wanted.any_name else raw.files_of(*names)
+        return wanted.parse(files, "" if spellings.isdisjoint(raw.names) else raw.text(*names))
+
+    return read
+
+
+def _text_reader(wanted: Field[Any], has_default: bool, spellings: frozenset[str]) -> Callable[[Seen], object]:
+    names, choose, parse = (wanted.wire, *wanted.aliases), Parameters.joined if wanted.joined else Parameters.text, wanted.parse
+
+    def read(seen: Seen) -> object:
+        text = "" if spellings.isdisjoint(seen.raw.names) else choose(seen.raw, *names)
+        if text and not text.isspace():
+            return parse(text)
+        required = wanted.required(seen) if wanted.required is not None else not has_default
+        if wanted.empty is not None and (required or text):
+            raise Refused(wanted.empty)
+        return _MISSING
+
+    return read
 
 
 def _inputs(hint: object) -> Iterator[Field[Any] | FileField[Any]]:

@@ -71,8 +71,10 @@ class Membership:
         self.worker = await self._store.write(lambda tx: rows.add(tx, self._host, self._delivers, now_us, until_us))
         if self._lock >= 0:
             os.close(self._lock)
-        self._lock = os.open(self._path(self.worker), os.O_RDWR | os.O_CREAT, 0o600)
+        draft = self._path(self.worker).with_suffix(".new")
+        self._lock = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.rename(self._path(self.worker))  # held before anybody can look: else we would count as killed
         self._until = until_us
 
     async def _bury_killed(self) -> None:
@@ -103,6 +105,12 @@ class Membership:
                 await self._beat()
             except Unavailable as error:
                 log.warning("lease not prolonged: %s", error)
+
+    async def recount(self) -> None:
+        """Learn now, and not at the next beat, how many nodes share how many lanes. Raises Unavailable."""
+        now_us = self._clock.now_us()
+        nodes, self.lanes = await self._store.read(lambda tx: rows.share(tx, now_us))
+        self.nodes = max(1, nodes)
 
     async def _beat(self) -> None:
         now_us = self._clock.now_us()

@@ -17,7 +17,7 @@ from hashlib import sha256
 
 from aurorasend import clock, header, variable
 from aurorasend.address import ascii_domain, is_address
-from aurorasend.content import Attachment, Content, Mailbox, Target
+from aurorasend.content import Attachment, Calendar, Content, Mailbox, Target
 from aurorasend.header import Field
 from aurorasend.markup import mark_summary, split_at_end, unsubscribe_block
 
@@ -91,7 +91,7 @@ class Letter:
         self._adds_one_click = b"list-unsubscribe-post" not in given
         self._fields = (*_asked_for(content), (b"Date", _date(created_us)), (b"MIME-Version", b"1.0"), *customers)
         self._is_utf8 = not all(value.isascii() for _, value in (*self._from, *self._recipients, *self._fields))
-        self._frame = _frame(content.html is not None, attachments, message_id)
+        self._frame = _frame(content, attachments, message_id)
         self._text = variable.Body(_body_parts(content))
         self._constant_body = self._put_body({}) if self._text.is_constant else None
 
@@ -195,30 +195,42 @@ def _body_parts(content: Content) -> list[variable.Part]:
     return [*variable.parse(text, content.pubsub), footer, *variable.parse(end, content.pubsub)]
 
 
-def _frame(is_html: bool, attachments: Sequence[Attachment], message_id: str) -> _Frame:
-    """RFC 2046 §5.1.3, RFC 2387: images that the html shows are related to it, other files are mixed with it.
+def _frame(content: Content, attachments: Sequence[Attachment], message_id: str) -> _Frame:
+    """RFC 2046 §5.1.3, RFC 2387: images that the html shows are related to it, an appointment is another form of the
+    text (RFC 6047 §2.4), other files are mixed with it.
 
     No boundary can be in a part: quoted-printable and base64 never have "=_" (RFC 2045 §6.7).
     """
+    is_html = content.html is not None
     subtype = "html" if is_html else "plain"
     coding = (b"Content-Transfer-Encoding", b"quoted-printable")
     frame = _Frame(((b"Content-Type", f"text/{subtype}; charset=utf-8".encode()), coding))
-    if not attachments:
-        return frame
     boundary = f"=_{sha256(message_id.encode()).hexdigest()[:24]}"
-    images = [attachment for attachment in attachments if attachment.cid and is_html]
-    files = [attachment for attachment in attachments if not (attachment.cid and is_html)]
+    images = [_part(attachment) for attachment in attachments if attachment.cid and is_html]
+    files = [_part(attachment) for attachment in attachments if not (attachment.cid and is_html)]
     if images:
         frame = _enclose(frame, f'multipart/related; type="text/{subtype}"', f"{boundary}.r", images)
+    if content.calendar is not None:
+        frame = _enclose(frame, "multipart/alternative", f"{boundary}.a", [_calendar_part(content.calendar)])
+        files.append(_part(Attachment("invite.ics", "application/ics", content.calendar.text.encode())))
     return _enclose(frame, "multipart/mixed", f"{boundary}.m", files) if files else frame
 
 
-def _enclose(inner: _Frame, content_type: str, boundary: str, attachments: Iterable[Attachment]) -> _Frame:
+def _enclose(inner: _Frame, content_type: str, boundary: str, others: Iterable[bytes]) -> _Frame:
+    """`inner` as the first part, `others` after it."""
     line = f"--{boundary}".encode()
     before = b"%b\r\n%b\r\n%b" % (line, header.head(inner.fields), inner.before)
-    parts = [b"\r\n%b\r\n%b" % (line, _part(attachment)) for attachment in attachments]
+    parts = [b"\r\n%b\r\n%b" % (line, part) for part in others]
     after = b"%b%b\r\n%b--\r\n" % (inner.after, b"".join(parts), line)
     return _Frame(((b"Content-Type", f'{content_type};\r\n boundary="{boundary}"'.encode()),), before, after)
+
+
+def _calendar_part(calendar: Calendar) -> bytes:
+    fields = (
+        (b"Content-Type", f"text/calendar; method={calendar.method}; charset=UTF-8".encode()),
+        (b"Content-Transfer-Encoding", b"base64"),
+    )
+    return _base64_part(fields, calendar.text.encode())
 
 
 def _part(attachment: Attachment) -> bytes:
@@ -226,5 +238,9 @@ def _part(attachment: Attachment) -> bytes:
     fields = [*header.file_fields(attachment.content_type, kind, name), (b"Content-Transfer-Encoding", b"base64")]
     if attachment.cid:
         fields.append((b"Content-ID", f"<{_content_id_unsafe('', attachment.cid)[:200] or 'file'}>".encode()))
-    coded = b2a_base64(attachment.data, newline=False)
+    return _base64_part(fields, attachment.data)
+
+
+def _base64_part(fields: Iterable[Field], data: bytes) -> bytes:
+    coded = b2a_base64(data, newline=False)
     return b"%b\r\n%b" % (header.head(fields), b"\r\n".join(_base64_lines(coded)))

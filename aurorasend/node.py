@@ -8,7 +8,10 @@ from aurorasend.allowance import Allowances
 from aurorasend.carrier import Parameters
 from aurorasend.clock import Clock
 from aurorasend.config import Settings
+from aurorasend.domain import Domains
 from aurorasend.endpoint import Frequency
+from aurorasend.http_guard import Outside
+from aurorasend.resolver import Resolver
 from aurorasend.sandbox import Sandbox
 from aurorasend.secret import Vault
 from aurorasend.sms import SmsSubmissions
@@ -55,6 +58,9 @@ class Node:
     zone: timezone
     store: Store
     vault: Vault
+    resolver: Resolver
+    outside: Outside
+    domains: Domains
     accounts: Accounts
     authenticator: Authentication
     allowance: CallLimits

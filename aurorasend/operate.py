@@ -10,11 +10,12 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from aurorasend import list_send
 from aurorasend.address import ascii_domain
 from aurorasend.clock import SystemClock, utc
 from aurorasend.codes import Refused
 from aurorasend.config import Settings
-from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, record_name
+from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, public_text, record_name
 from aurorasend.explain import explain
 from aurorasend.secret import Vault, hash_key, new_key, open_vault
 from aurorasend.store import account as rows
@@ -137,8 +138,20 @@ def judge_template(settings: Settings, account_id: int, invoke_name: str, *, app
         raise Impossible(f"The template {invoke_name} does not wait for audit: its state is {before.name.lower()}.")
 
 
+def pause_list_send(settings: Settings, account_id: int, send_id: int, *, pause: bool) -> None:
+    """Stop making mails of a list send, or go on with it. Those already made go out."""
+    now_us = SystemClock().now_us()
+
+    async def unit(tx: Tx) -> bool:
+        return await (list_send.pause(tx, account_id, send_id) if pause else list_send.resume(tx, account_id, send_id, now_us))
+
+    if not _with_store(settings, lambda store: store.write(unit)):
+        raise Impossible(f"The account {account_id} has no list send {send_id}.")
+
+
 async def _insert_domain(tx: Tx, account_id: int, name: str, vault: Vault, key: PrivateKey) -> int:
-    return await new_rows.add_domain(tx, account_id, name, SELECTOR, vault.seal(dump_key(key), "dkim"))
+    keys = (public_text(key), vault.seal(dump_key(key), "dkim"))
+    return await new_rows.add_domain(tx, account_id, name, SELECTOR, keys)
 
 
 def _records(domain: str, key: PrivateKey) -> dict[str, str]:

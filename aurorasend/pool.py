@@ -6,6 +6,7 @@ meanwhile is replaced without notice.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,11 +30,42 @@ class Limits:
     avoid_s: float = 60.0
 
 
+class Slots:
+    """So many at a time; of those that wait the urgent first, and within each kind who came first."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._others: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, urgent: bool) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        (self._urgent if urgent else self._others).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back()  # it was our turn just when we gave up
+            raise
+
+    def give_back(self) -> None:
+        for line in (self._urgent, self._others):
+            while line:
+                turn = line.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
+
+
 @dataclass(slots=True)
 class _Place:
     """One hop."""
 
-    free: asyncio.Semaphore
+    slots: Slots
     users: int = 0  # holding or waiting for a slot
     idle: list[tuple[float, Session]] = field(default_factory=list)  # since when; the latest last
 
@@ -59,15 +91,16 @@ class Pool:
         message: bytes | Sequence[bytes],
         *,
         smtputf8: bool = False,
+        urgent: bool = False,
     ) -> list[Outcome]:
         """An outcome per recipient, in their order, from the first of `hops` that gives an answer. `smtputf8`: the
-        message's headers need it."""
+        message's headers need it. `urgent`: before others that wait for a connection."""
         parcel = Parcel(mail_from, recipients, message, smtputf8)
         outcomes: list[Outcome | None] = [None] * len(recipients)
         left = list(range(len(outcomes)))
         give_up = self._loop.time() + self._terms.timeouts.total_s
         for hop in self._in_order(hops):
-            left = await self._send_to(hop, parcel, outcomes, left)
+            left = await self._send_to(hop, parcel, (outcomes, left), urgent)
             if not left or self._loop.time() > give_up:
                 break
         return [outcome or unreachable("no next hop") for outcome in outcomes]
@@ -92,15 +125,21 @@ class Pool:
         self._avoided = {hop: until for hop, until in self._avoided.items() if until > now}
         return sorted(hops, key=lambda hop: hop in self._avoided)
 
-    async def _send_to(self, hop: Hop, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]) -> list[int]:
-        """Try `hop` for the recipients numbered in `left`. Gives those that may be tried at another hop."""
+    async def _send_to(
+        self, hop: Hop, parcel: Parcel, so_far: tuple[list[Outcome | None], list[int]], urgent: bool
+    ) -> list[int]:
+        """Try `hop` for the recipients whose numbers are left. Gives those that may be tried at another hop."""
+        outcomes, left = so_far
         place = self._places.get(hop)
         if place is None:
-            place = self._places[hop] = _Place(asyncio.Semaphore(self._limits.per_hop))
+            place = self._places[hop] = _Place(Slots(self._limits.per_hop))
         place.users += 1
         try:
-            async with place.free:
+            await place.slots.take(urgent)
+            try:
                 return await self._use(hop, place, parcel, outcomes, left)
+            finally:
+                place.slots.give_back()
         finally:
             place.users -= 1
             if not place.users and not place.idle:

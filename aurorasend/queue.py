@@ -1,6 +1,6 @@
-"""Durable queue of what is due: mail and SMS recipients, webhook posts.
+"""Durable queue of what is due: mail and SMS recipients, webhook posts, list sends.
 
-Called by submission, sms and event (put) and by dispatch (lease, claim, settle). Calls store only.
+Called by submission, list_send, sms and event (put) and by dispatch (lease, claim, settle). Calls store only.
 Always: what is claimed is leased, and comes back by itself when its node's lease ends, so a crash repeats an
 attempt and never loses one (RFC 5321 §6.1: accepting is promising). Nothing removes work that is not final.
 """
@@ -20,6 +20,7 @@ class Kind(IntEnum):
     MAIL = 1
     SMS = 2
     POST = 3
+    LIST = 4  # a list send that is to become recipients
 
 
 class Priority(IntEnum):
@@ -77,8 +78,15 @@ async def put(tx: Tx, works: Iterable[Work]) -> None:
 
 
 async def due(tx: Tx, node: int, now_us: int, limit: int) -> list[Key]:
-    """What `node` could claim from, the longest waiting first."""
-    return [Key(*found) for found in await rows.due(tx, node, now_us, limit)]
+    """What `node` could claim from, up to `limit` of each priority: bulk mail to any number of lanes hides no code's.
+    The longest waiting first."""
+    return [Key(*found) for priority in Priority for found in await rows.due(tx, node, now_us, limit, priority)]
+
+
+async def next_due(tx: Tx, now_us: int) -> int | None:
+    """When, after now, something will be due."""
+    found = [await rows.next_due(tx, now_us, priority) for priority in Priority]
+    return min((at for at in found if at is not None), default=None)
 
 
 async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
@@ -108,6 +116,11 @@ async def later(tx: Tx, node: int, entries: Sequence[Later]) -> set[tuple[int, i
     """Give entries back until their due. Returns those that `node` still held."""
     ordered = sorted((e.account_id, e.id, e.due, 0 if e.counts else 1) for e in entries)
     return await rows.later(tx, node, ordered)
+
+
+async def hasten(tx: Tx, account_id: int, entry_id: int, due_us: int) -> None:
+    """Make an entry that waits due at `due_us`; one that a node works on stays as it is."""
+    await rows.hasten(tx, account_id, entry_id, due_us)
 
 
 async def release_lane(tx: Tx, lane: str, node: int, keys: Iterable[Key]) -> None:

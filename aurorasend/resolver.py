@@ -56,12 +56,15 @@ class Resolver(Protocol):
     async def txt(self, name: str) -> Answer[bytes]:
         """The strings of each record joined (RFC 7208 §3.3)."""
 
+    async def cname(self, name: str) -> Answer[str]:
+        """The name that `name` is an alias of, without the final dot."""
+
     async def close(self) -> None:
         """Ask nothing more."""
 
 
 _NOTHING = {pycares.errno.ARES_ENOTFOUND: Found.NO_NAME, pycares.errno.ARES_ENODATA: Found.NO_DATA}
-_KINDS = {"A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA, "MX": pycares.QUERY_TYPE_MX, "TXT": pycares.QUERY_TYPE_TXT}
+_KINDS = {kind: getattr(pycares, f"QUERY_TYPE_{kind}") for kind in ("A", "AAAA", "CNAME", "MX", "TXT")}
 
 
 class DnsResolver:
@@ -69,13 +72,17 @@ class DnsResolver:
 
     def __init__(self, nameservers: Sequence[tuple[str, int]] = (), *, deadline_s: float = 5.0, cache_size: int = 10_000) -> None:
         """`nameservers` are (IP address, port); none means those of the system. `deadline_s` is for one question,
-        with its second try."""
-        servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in nameservers]
-        self._dns = aiodns.DNSResolver(servers or None, timeout=deadline_s / 2, tries=2)
+        with its second try. `cache_size` 0 asks anew each time, with a channel of its own: the library's channels keep
+        answers too."""
+        self._servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in nameservers]
         self._deadline_s = deadline_s
+        self._dns = self._channel()
         self._cache: OrderedDict[tuple[str, str], tuple[float, Answer[Any]]] = OrderedDict()
         self._cache_size = cache_size
         self._asked: dict[tuple[str, str], asyncio.Task[Answer[Any]]] = {}
+
+    def _channel(self) -> aiodns.DNSResolver:
+        return aiodns.DNSResolver(self._servers or None, timeout=self._deadline_s / 2, tries=2)
 
     async def mx(self, domain: str) -> Answer[Mx]:
         return await self._look_up(domain, "MX")
@@ -90,6 +97,9 @@ class DnsResolver:
 
     async def txt(self, name: str) -> Answer[bytes]:
         return await self._look_up(name, "TXT")
+
+    async def cname(self, name: str) -> Answer[str]:
+        return await self._look_up(name, "CNAME")
 
     async def close(self) -> None:
         for task in list(self._asked.values()):
@@ -118,9 +128,18 @@ class DnsResolver:
             self._cache.popitem(last=False)
 
     async def _ask(self, name: str, kind: str) -> Answer[Any]:
+        if self._cache_size:
+            return await self._ask_by(self._dns, name, kind)
+        fresh = self._channel()
+        try:
+            return await self._ask_by(fresh, name, kind)
+        finally:
+            await fresh.close()
+
+    async def _ask_by(self, channel: aiodns.DNSResolver, name: str, kind: str) -> Answer[Any]:
         try:
             async with asyncio.timeout(self._deadline_s):
-                result = await self._dns.query_dns(name, kind)
+                result = await channel.query_dns(name, kind)
         except aiodns.error.DNSError as error:
             number, why = (*error.args, "")[:2]
             found = _NOTHING.get(number, Found.FAILURE)
@@ -145,4 +164,6 @@ def _value(data: Any, kind: str) -> Mx | str | bytes:
             return Mx(data.priority, data.exchange.rstrip("."))
         case "TXT":
             return bytes(data.data)
+        case "CNAME":
+            return str(data.cname).rstrip(".")
     return str(data.addr)

@@ -46,8 +46,8 @@ class MxHosts:
 async def _send(pool: Pool, hops: list[Hop] | Outcome, envelope: Envelope) -> Outcome:
     if isinstance(hops, Outcome):
         return hops
-    to, utf8 = [envelope.recipient], envelope.needs_smtputf8
-    return (await pool.send(hops, envelope.mail_from, to, envelope.raw, smtputf8=utf8))[0]
+    to, utf8, urgent = [envelope.recipient], envelope.needs_smtputf8, envelope.urgent
+    return (await pool.send(hops, envelope.mail_from, to, envelope.raw, smtputf8=utf8, urgent=urgent))[0]
 
 
 async def _close(pool: Pool, resolver: Resolver) -> None:

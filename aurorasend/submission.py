@@ -1,36 +1,43 @@
 """accept(): the one way in. HTTP, SMTP, address-list sends and the console all end here (design invariant 1).
 
-Called by api.mail. Calls event (the request event), queue (put) and store.
+Called by api.mail and api.calendar. Calls event (the request event), queue (put), list_send, calendar and store.
 Always: submission, bodies, recipients, queue entries, quota and the `request` event are one transaction, and
 success is answered only when it is durable. Many requests share it: what arrives while one batch commits is the next.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from aurorasend import calendar, list_send
 from aurorasend.account import ApiUser, Domain
 from aurorasend.address import normalise
-from aurorasend.clock import Clock, day
+from aurorasend.calendar import Invite
+from aurorasend.charge import Bill, Charges, Overrun
+from aurorasend.clock import Clock
 from aurorasend.codes import Code, Refused, Unavailable
 from aurorasend.config import Settings
-from aurorasend.content import Attachment, Content, Target
+from aurorasend.content import CHUNK, Attachment, Content, Target, chunks
 from aurorasend.event import Event, Kind, Origin, domain_of, record
 from aurorasend.ids import Ids
+from aurorasend.list_send import Begun
 from aurorasend.queue import Kind as WorkKind
 from aurorasend.queue import Work, put
 from aurorasend.store import account as accounts
 from aurorasend.store import label as labels
 from aurorasend.store import submission as rows
+from aurorasend.store.contact import AddressList
 from aurorasend.store.tx import Store, Tx
 from aurorasend.wake import Wake
 
+log = logging.getLogger(__name__)
+
 BATCH = 128  # submissions in one transaction
 AT_ONCE = 2  # transactions under way: one commits while the next is filled
-CHUNK = 256 * 1024  # design §7, Content
 MIB = 1024 * 1024
 
 
@@ -49,6 +56,8 @@ class Submission:
     content_hash: bytes = b""
     return_ids: bool = True
     send_domain: str = ""
+    lists: tuple[str, ...] = ()  # aliases of a list send (mail.md §3); `targets` are then addresses beside the lists
+    invite: Invite | None = None  # the appointment that `content` tells of
     matches: bool = True  # content matching (mail.md §12); False is refused after the quota check
 
 
@@ -71,6 +80,8 @@ class _Prepared:
     message_id: str
     info: dict[str, Any]
     chunks: list[tuple[int, int, bytes]]  # (part, chunk, data)
+    size: int  # bytes of the chunks
+    begun: tuple[Begun, ...] = ()  # list sends, the first of which has `id`
     staged: bool = False
     done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -96,6 +107,13 @@ class _Placed:
     label_id: int
     label_name: str
     domain: Domain
+    lists: tuple[AddressList, ...] = ()
+
+    @property
+    def bill(self) -> Bill:
+        submission = self.prepared.submission
+        mails = len(submission.targets) + sum(found.members for found in self.lists)
+        return Bill(submission.caller, mails, self.prepared.created, submission.matches)
 
 
 Verdict = Accepted | Refused
@@ -120,6 +138,7 @@ class Submissions:
         self._clock = clock
         self._ids = ids
         self._settings = settings
+        self._charges = Charges(settings)
         self._wake = wake
         self._origins = origins
         self._waiting: list[_Prepared] = []
@@ -130,7 +149,7 @@ class Submissions:
         """Take `submission` over. Raises Refused; Refused(SEND_FAILED) when it could not be stored, and then it is not."""
         try:
             prepared = await self._prepare(submission)
-            if sum(len(data) for _, _, data in prepared.chunks) > CHUNK:
+            if prepared.size > CHUNK:
                 await self._stage(prepared)
         except Unavailable as error:
             raise Refused(Code.SEND_FAILED) from error
@@ -139,14 +158,20 @@ class Submissions:
         return await prepared.done
 
     async def _prepare(self, submission: Submission) -> _Prepared:
-        targets = len(submission.targets)
-        first = await self._ids.take(targets + 2)  # recipients, then the submission itself and its request event
-        account = submission.caller.account
-        created, submission_id = self._clock.now_us(), first + targets
+        targets, lists, account = len(submission.targets), len(submission.lists), submission.caller.account
+        # Recipients, then the submission itself and its request event; or a submission for each list.
+        first = await self._ids.take(lists or targets + 2)
+        created, submission_id = self._clock.now_us(), first if lists else first + targets
         message_id = self._origins.message_id(account.region, account.id, created, submission_id)
+        begun = await self._begin(submission, first, created) if lists else ()
         info: dict[str, Any] = {}
-        if submission.return_ids:
+        if begun:
+            info["maillistTaskId"] = [one.id for one in begun]
+        elif submission.return_ids:
             info["emailIdList"] = [f"{message_id}{n}${target.address}" for n, target in enumerate(submission.targets)]
+        if submission.invite is not None:
+            info["uid"] = submission.invite.uid
+        pieces = chunks(submission.content, submission.attachments)
         return _Prepared(
             submission=submission,
             id=submission_id,
@@ -155,7 +180,18 @@ class Submissions:
             created=created,
             message_id=message_id,
             info=info,
-            chunks=_chunks(submission),
+            chunks=pieces,
+            size=sum([len(data) for _, _, data in pieces]),
+            begun=begun,
+        )
+
+    async def _begin(self, submission: Submission, first: int, created: int) -> tuple[Begun, ...]:
+        """Ids for the list sends of a request: those told to customers increase (mail.md §6)."""
+        number = await self._store.write(lambda tx: tx.take_ids("list_send", len(submission.lists)))
+        account = submission.caller.account
+        return tuple(
+            Begun(number + n, first + n, self._origins.message_id(account.region, account.id, created, first + n))
+            for n in range(len(submission.lists))
         )
 
     async def _stage(self, prepared: _Prepared) -> None:
@@ -205,8 +241,9 @@ class Submissions:
         """Never raises: every submission of the batch gets its answer. When a batch fails for a reason that one of
         its members may have brought along, each is tried by itself, so that only the guilty one fails."""
         try:
-            verdicts: Sequence[Verdict] = await self._store.write(lambda tx: self._accept_all(tx, batch))
-        except Unavailable:
+            verdicts = await self._accepted(batch)
+        except Unavailable as error:
+            log.warning("%d submissions refused, the store is away: %s", len(batch), error)
             verdicts = [Refused(Code.SEND_FAILED)] * len(batch)
         except Exception as error:
             if len(batch) == 1:
@@ -219,8 +256,15 @@ class Submissions:
             _answer(prepared, verdict)
         self._wake.work_added()
 
-    async def _accept_all(self, tx: Tx, batch: list[_Prepared]) -> list[Verdict]:
-        """The transaction. The order of its checks is conventions.md §11, steps 8-13."""
+    async def _accepted(self, batch: list[_Prepared]) -> Sequence[Verdict]:
+        """Mostly nobody meets a limit, and all are counted at the end; when somebody does, each is charged by itself."""
+        try:
+            return await self._store.write(lambda tx: self._accept_all(tx, batch, each=False))
+        except Overrun:
+            return await self._store.write(lambda tx: self._accept_all(tx, batch, each=True))
+
+    async def _accept_all(self, tx: Tx, batch: list[_Prepared], *, each: bool) -> list[Verdict]:
+        """The transaction. The order of its checks is conventions.md §11, steps 8-13. Raises Overrun unless `each`."""
         verdicts: dict[int, Verdict] = {}
         placed: list[_Placed] = []
         first: list[_Prepared] = []
@@ -231,10 +275,16 @@ class Submissions:
                 verdict = await self._place(tx, prepared, placed)
             if verdict is not None:
                 verdicts[prepared.id] = verdict
-        await self._write(tx, await self._charge(tx, placed, verdicts))
-        for prepared in first:
-            if prepared.request and prepared.id in verdicts:
-                await rows.forget_request(tx, *prepared.request)  # a refused one reserves nothing
+        taken = await self._charge(tx, placed, verdicts, each)
+        await self._write(tx, taken)
+        if not each:
+            await self._charges.count(tx, [one.bill for one in taken if one.bill.plain])
+        for prepared in [one for one in first if one.id in verdicts]:  # a refused one reserves nothing
+            if prepared.request:
+                await rows.forget_request(tx, *prepared.request)
+        for one in [one for one in placed if one.prepared.id in verdicts]:
+            if invite := one.prepared.submission.invite:
+                await calendar.give_back(tx, one.prepared.submission.caller.account.id, invite, one.prepared.created)
         return [verdicts.get(prepared.id) or Accepted(prepared.info) for prepared in batch]
 
     async def _repeated(self, tx: Tx, prepared: _Prepared) -> Verdict | None:
@@ -261,94 +311,49 @@ class Submissions:
             if found is None or not found[2]:
                 return Refused(Code.DOMAIN_UNKNOWN)
             domain = Domain(found[0], found[1], bool(found[2]))
+        if not domain.verified:
+            return Refused(Code.NOT_PERMITTED, message="sender domain not verified")
         name = submission.label_name
         if submission.label_id:
             label = await labels.get(tx, account.id, submission.label_id)
             if label is None:
                 return Refused(Code.LABEL_UNKNOWN)
             name = label.name
-        if submission.caller.is_test and not await _all_registered(tx, account.id, submission.targets):
+        if submission.caller.is_test and (submission.lists or not await _all_registered(tx, account.id, submission.targets)):
             return Refused(Code.RECIPIENT_NOT_REGISTERED)
-        placed.append(_Placed(prepared, submission.label_id, name, domain))
+        try:
+            found_lists = await list_send.find(tx, account.id, submission.lists)
+        except Refused as refused:
+            return refused
+        invite = submission.invite
+        if invite is not None and not await calendar.take(tx, account.id, invite, prepared.created):
+            return Refused(Code.CALENDAR_NOT_BUILT, "changed at the same time")
+        placed.append(_Placed(prepared, submission.label_id, name, domain, found_lists))
         return None
 
-    async def _charge(self, tx: Tx, placed: list[_Placed], verdicts: dict[int, Verdict]) -> list[_Placed]:
-        """Balance (step 11), quota (12), matching (13). Quotas are counted for all of an account at once; only
-        when that overruns, one by one."""
-        taken: list[_Placed] = []
-        for account_id in sorted({p.prepared.submission.caller.account.id for p in placed}):
-            mine = [p for p in placed if p.prepared.submission.caller.account.id == account_id]
-            plain = all(not p.prepared.submission.caller.account.check_balance and p.prepared.submission.matches for p in mine)
-            if plain and not any(p.prepared.submission.caller.is_test for p in mine) and await self._use_quota(tx, mine):
-                taken += mine
-                continue
-            for one in mine:
-                verdict = await self._charge_one(tx, one)
-                if verdict is None:
-                    taken.append(one)
-                else:
-                    verdicts[one.prepared.id] = verdict
-        return taken
-
-    async def _charge_one(self, tx: Tx, one: _Placed) -> Verdict | None:
-        """A refused one uses up nothing: what was taken for it is given back."""
-        submission, account = one.prepared.submission, one.prepared.submission.caller.account
-        mails = len(submission.targets)
-        if account.check_balance and not await accounts.spend(tx, account.id, mails):
-            return Refused(Code.BALANCE_TOO_LOW)
-        verdict = await self._use_quotas(tx, one)
-        if verdict is not None and account.check_balance:
-            await accounts.spend(tx, account.id, -mails)
-        return verdict
-
-    async def _use_quotas(self, tx: Tx, one: _Placed) -> Verdict | None:
-        """The account's quota, that of a test user, then matching."""
-        if not await self._use_quota(tx, [one]):
-            return Refused(Code.QUOTA_EXCEEDED)
-        verdict: Verdict | None = None
-        if not await self._use_test_quota(tx, one):
-            verdict = Refused(Code.QUOTA_EXCEEDED)
-        elif not one.prepared.submission.matches:
-            verdict = Refused(Code.MATCH_FAILED)
-            await self._use_test_quota(tx, one, back=True)
-        if verdict is not None:
-            await self._use_quota(tx, [one], back=True)
-        return verdict
-
-    async def _use_quota(self, tx: Tx, some: list[_Placed], *, back: bool = False) -> bool:
-        """Recipients accepted today, in the API's zone (conventions.md §8)."""
-        account = some[0].prepared.submission.caller.account
-        limit = self._settings.limits.daily_quota if account.daily_quota is None else account.daily_quota
-        mails = sum(len(one.prepared.submission.targets) for one in some)
-        today = day(some[0].prepared.created, self._settings.zone)
-        return await accounts.use_quota(tx, account.id, today, -mails if back else mails, limit)
-
-    async def _use_test_quota(self, tx: Tx, one: _Placed, *, back: bool = False) -> bool:
-        caller = one.prepared.submission.caller
-        if not caller.is_test:
-            return True
-        today = f"{day(one.prepared.created, self._settings.zone)} api:{caller.id}"
-        mails = len(one.prepared.submission.targets)
-        return await accounts.use_quota(tx, caller.account.id, today, -mails if back else mails, self._settings.limits.test_quota)
+    async def _charge(self, tx: Tx, placed: list[_Placed], verdicts: dict[int, Verdict], each: bool) -> list[_Placed]:
+        """Balance (step 11), quota (12), matching (13) of those that are charged one by one; who is left."""
+        for one in placed:
+            if each or not one.bill.plain:
+                refused = await self._charges.charge(tx, one.bill)
+                if refused is not None:
+                    verdicts[one.prepared.id] = refused
+        return [one for one in placed if one.prepared.id not in verdicts]
 
     async def _write(self, tx: Tx, taken: list[_Placed]) -> None:
-        """Step 14: everything of everyone, table by table. The label comes first: it may be new."""
-        labelled = [await self._label(tx, one) for one in taken]
-        await rows.add_submissions(tx, [_submission_row(one) for one in labelled])
+        """Step 14: everything of everyone, table by table. The labels come first: they may be new."""
+        labelled = await _with_labels(tx, taken)
+        await rows.add_submissions(tx, [row for one in labelled for row in _submission_rows(one)])
         await rows.add_content(tx, [row for one in labelled for row in one.prepared.content_rows])
         for one in labelled:
             if one.prepared.staged:
                 await rows.unstage(tx, one.prepared.submission.caller.account.id, one.prepared.id)
-        await rows.add_recipients(tx, [row for one in labelled for row in _recipient_rows(one.prepared)])
-        await put(tx, [work for one in labelled for work in self._works(one.prepared)])
-        await record(tx, [_request_event(one) for one in labelled])
-
-    async def _label(self, tx: Tx, one: _Placed) -> _Placed:
-        submission = one.prepared.submission
-        if one.label_id or not one.label_name:
-            return one
-        label = await labels.get_or_add(tx, submission.caller.account.id, one.label_name, one.prepared.created)
-        return _Placed(one.prepared, label.id, label.name, one.domain)
+        for one in [one for one in labelled if one.lists]:
+            await _add_list_sends(tx, one)
+        plain = [one for one in labelled if not one.lists]
+        await rows.add_recipients(tx, [row for one in plain for row in _recipient_rows(one.prepared)])
+        await put(tx, [work for one in plain for work in self._works(one.prepared)])
+        await record(tx, [_request_event(one) for one in plain])
 
     def _works(self, prepared: _Prepared) -> list[Work]:
         submission, account_id = prepared.submission, prepared.submission.caller.account.id
@@ -369,54 +374,63 @@ def _answer(prepared: _Prepared, verdict: Verdict | Exception) -> None:
         prepared.done.set_exception(verdict)
 
 
+async def _with_labels(tx: Tx, taken: Sequence[_Placed]) -> list[_Placed]:
+    """With the label of each that names one; every name is looked up once."""
+    known: dict[tuple[int, str], labels.Label] = {}
+    labelled = []
+    for one in taken:
+        key = (one.prepared.submission.caller.account.id, one.label_name)
+        if one.label_id or not one.label_name:
+            labelled.append(one)
+            continue
+        if key not in known:
+            known[key] = await labels.get_or_add(tx, *key, one.prepared.created)
+        labelled.append(replace(one, label_id=known[key].id, label_name=known[key].name))
+    return labelled
+
+
 async def _all_registered(tx: Tx, account_id: int, targets: Sequence[Target]) -> bool:
     addresses = sorted({normalise(target.address) for target in targets})
     return len(await accounts.registered(tx, account_id, addresses)) == len(addresses)
 
 
-class StoredFile(msgspec.Struct, frozen=True):
-    """An attachment without its bytes, which are part `n + 1` of the content."""
-
-    name: str
-    content_type: str
-    cid: str
-
-
-class StoredContent(msgspec.Struct, frozen=True):
-    """Part 0 of the content table."""
-
-    content: Content
-    files: tuple[StoredFile, ...]
-
-
-def _chunks(submission: Submission) -> list[tuple[int, int, bytes]]:
-    files = tuple(StoredFile(a.name, a.content_type, a.cid) for a in submission.attachments)
-    parts = [msgspec.msgpack.encode(StoredContent(submission.content, files)), *(a.data for a in submission.attachments)]
+def _submission_rows(one: _Placed) -> list[tuple[Any, ...]]:
+    """One row; of a list send one for each list, which all share the first one's content."""
+    prepared, submission = one.prepared, one.prepared.submission
+    custom = {name: value for name, value in submission.content.headers if name.lower().startswith("sc-custom-")}
+    sends = [(begun.id, begun.submission_id, begun.message_id) for begun in prepared.begun]
     return [
-        (part, number, data[at : at + CHUNK])
-        for part, data in enumerate(parts)
-        for number, at in enumerate(range(0, max(len(data), 1), CHUNK))
+        (
+            submission.caller.account.id,
+            submission_id,
+            submission.caller.id,
+            one.domain.id,
+            message_id,
+            submission.caller.email_type,
+            one.label_id,
+            one.label_name,
+            ";".join(submission.tags),
+            msgspec.json.encode(custom).decode() if custom else "",
+            0 if send_id else prepared.first_recipient,
+            0 if send_id else len(submission.targets),
+            prepared.id,
+            send_id,
+            prepared.size,
+            prepared.created,
+        )
+        for send_id, submission_id, message_id in sends or [(0, prepared.id, prepared.message_id)]
     ]
 
 
-def _submission_row(one: _Placed) -> tuple[Any, ...]:
-    prepared, submission = one.prepared, one.prepared.submission
-    custom = {name: value for name, value in submission.content.headers if name.lower().startswith("sc-custom-")}
-    return (
-        submission.caller.account.id,
-        prepared.id,
-        submission.caller.id,
-        one.domain.id,
-        prepared.message_id,
-        submission.caller.email_type,
-        one.label_id,
-        one.label_name,
-        ";".join(submission.tags),
-        msgspec.json.encode(custom).decode() if custom else "",
-        prepared.first_recipient,
-        len(submission.targets),
-        prepared.created,
-    )
+async def _add_list_sends(tx: Tx, one: _Placed) -> None:
+    """Addresses beside the lists go with the first of them (mail.md §11)."""
+    caller = one.prepared.submission.caller
+    others = "\n".join(target.address for target in one.prepared.submission.targets)
+    sends = [
+        (begun, found, "" if n else others)
+        for n, (begun, found) in enumerate(zip(one.prepared.begun, one.lists, strict=True))
+    ]
+    await list_send.add(tx, (caller.account.id, caller.id), sends, one.prepared.created)
 
 
 def _recipient_rows(prepared: _Prepared) -> list[tuple[Any, ...]]:

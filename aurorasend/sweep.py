@@ -6,6 +6,7 @@ import logging
 from aurorasend.clock import HOUR, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.sandbox import Sandbox
+from aurorasend.store import contact as contacts
 from aurorasend.store import submission as rows
 from aurorasend.store.tx import Store
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 EVERY_S = 30.0
 STAGED_US = HOUR  # content of a submission whose acceptance did not come; no request lives so long
 STAGED_AT_ONCE = 100
+MEMBERS_AT_ONCE = 1000
 
 
 class Sweeper:
@@ -36,4 +38,6 @@ class Sweeper:
         now_us = self._clock.now_us()
         await self._store.write(lambda tx: rows.sweep_staged(tx, now_us - STAGED_US, STAGED_AT_ONCE))
         await self._store.write(lambda tx: rows.sweep_requests(tx, now_us))
+        while await self._store.write(lambda tx: contacts.sweep(tx, MEMBERS_AT_ONCE)) is not None:
+            pass
         await self._sandbox.trim()

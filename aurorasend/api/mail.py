@@ -1,7 +1,8 @@
-"""mail/send and mail/sendtemplate (spec mail.md §1-§4): read a request into a Submission and hand it over.
+"""mail/send, mail/sendtemplate and mail/taskinfo (spec mail.md §1-§4, §6a): read a request into a Submission, hand it over.
 
-Called by endpoint. Calls submission (accept) and template. The parameters are declared in mail_fields; what is here
-is the order in which they are checked, what they mean together, and the v1 spelling of the answers (§11).
+Called by endpoint; api.calendar shares the reading. Calls submission (accept), template, contact and list_send. The
+parameters are declared in mail_fields; what is here is the order in which they are checked, what they mean together, and
+the v1 spelling of the answers (§11).
 """
 
 import zlib
@@ -9,17 +10,21 @@ from base64 import b64decode
 from binascii import Error as BadEncoding
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Protocol
 
 import msgspec
 
-from aurorasend import template
+from aurorasend import list_send, template
 from aurorasend.account import ApiUser
 from aurorasend.api import mail_fields as f
-from aurorasend.api.mail_values import Headers
+from aurorasend.api.mail_values import MAX_LISTS, Headers
 from aurorasend.attachment import MAX_TOTAL
+from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Content, Mailbox, Target
-from aurorasend.endpoint import ApiCall, Envelope, Frequency, Info, endpoint
+from aurorasend.endpoint import Answer, ApiCall, Envelope, Frequency, Info, endpoint, one
+from aurorasend.list_send import State
+from aurorasend.store import contact as contacts
 from aurorasend.store.tx import Tx
 from aurorasend.submission import Submission
 from aurorasend.template import Template
@@ -27,7 +32,7 @@ from aurorasend.xsmtpapi import XSmtpApi
 
 MAX_UNPACKED = 32 << 20  # ours: octets of one body behind gzip, as large as a whole request may be
 MAX_LIST_HEADERS = 1024  # octets, spec §9.1
-_NOTHING = XSmtpApi()
+NOTHING = XSmtpApi()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,7 @@ class SendMail:
     attachments: f.Attachments = ()
     embedded_images: f.EmbeddedImages = ()
     embedded_cids: f.EmbeddedCids = ()
-    xsmtpapi: f.XSmtp = _NOTHING
+    xsmtpapi: f.XSmtp = NOTHING
     request_key: f.RequestId = ""
     return_ids: f.ReturnIds = True
     notification: f.Notification = False
@@ -62,14 +67,15 @@ class SendMail:
     def check(self) -> None:
         if len(self.embedded_images) != len(self.embedded_cids):
             raise Refused(Code.EMBEDDED_COUNT)
-        _check_sizes(self.attachments + self.embedded_images)
-        _check_recipients(self)
+        check_sizes(self.attachments + self.embedded_images)
+        check_recipients(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SendMailV1(SendMail):
-    """spec §11: files in fields of any name; emailIds only when asked for."""
+    """spec §11: files in fields of any name; emailIds only when asked for; addresses beside lists."""
 
+    lists: f.ToListsV1 = ()
     attachments: f.AnyFiles = ()
     return_ids: f.ReturnIds = False
 
@@ -92,7 +98,7 @@ class SendTemplate:
     tags: f.Tags = ()
     headers: f.CustomHeaders = ()
     attachments: f.Attachments = ()
-    xsmtpapi: f.XSmtp = _NOTHING
+    xsmtpapi: f.XSmtp = NOTHING
     request_key: f.RequestId = ""
     return_ids: f.ReturnIds = True
     notification: f.Notification = False
@@ -100,22 +106,63 @@ class SendTemplate:
     invoke_name: f.InvokeName
 
     def check(self) -> None:
-        _check_sizes(self.attachments)
-        _check_recipients(self)
+        check_sizes(self.attachments)
+        check_recipients(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SendTemplateV1(SendTemplate):
+    lists: f.ToListsV1 = ()
     attachments: f.AnyFiles = ()
     return_ids: f.ReturnIds = False
 
 
-def _check_sizes(files: tuple[Attachment, ...]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class OneTask:
+    id: f.TaskId
+
+
+class Sending(Protocol):
+    """What the parameters of all kinds of sending have."""
+
+    @property
+    def sender(self) -> Mailbox: ...
+    @property
+    def sender_name(self) -> str: ...
+    @property
+    def to(self) -> tuple[Mailbox, ...]: ...
+    @property
+    def lists(self) -> tuple[str, ...]: ...
+    @property
+    def cc(self) -> tuple[Mailbox, ...]: ...
+    @property
+    def bcc(self) -> tuple[Mailbox, ...]: ...
+    @property
+    def reply_to(self) -> tuple[Mailbox, ...]: ...
+    @property
+    def label_name(self) -> str: ...
+    @property
+    def label_id(self) -> int: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def xsmtpapi(self) -> XSmtpApi: ...
+    @property
+    def request_key(self) -> str: ...
+    @property
+    def return_ids(self) -> bool: ...
+    @property
+    def notification(self) -> bool: ...
+
+
+def check_sizes(files: tuple[Attachment, ...]) -> None:
     if sum(len(file.data) for file in files) > MAX_TOTAL:
         raise Refused(Code.ATTACHMENTS_TOO_LARGE)
 
 
-def _check_recipients(p: SendMail | SendTemplate) -> None:
+def check_recipients(p: Sending) -> None:
     """README settled 11; no recipient at all without xsmtpapi is the 40805 of `to`."""
     if not (p.to or p.lists or p.xsmtpapi.to):
         raise Refused(Code.XSMTPAPI_TO_MISSING)
@@ -128,20 +175,26 @@ _SEND = (
     Code.HTML_NOT_GZIP,
     Code.PLAIN_NOT_GZIP,
 )
+_LISTS = (
+    Code.ADDRESS_LIST_TASK_CREATED,
+    Code.ADDRESS_LIST_TASK_NOT_CREATED,
+    Code.ADDRESS_LIST_WITHOUT_MEMBERS,
+    Code.LIST_ALIAS_UNKNOWN,
+    Code.LIST_TOO_MANY,
+)
 _TEMPLATE = (
     Code.MAIL_TEMPLATE_UNKNOWN,
     Code.MAIL_TEMPLATE_NOT_APPROVED,
     Code.MAIL_TEMPLATE_TYPE_DIFFERS,
     Code.MAIL_TEMPLATE_SUBJECT_EMPTY,
 )
-_EVERY = (
+EVERY = (
     Code.ADDRESS_LIST_NOT_ALLOWED,
     Code.HEADERS_INVALID,
     Code.ATTACHMENTS_TOO_LARGE,
     Code.XSMTPAPI_TO_MISSING,
     Code.REQUEST_ID_REUSED,
     Code.LABEL_UNKNOWN,
-    Code.LIST_ALIAS_UNKNOWN,
     Code.DOMAIN_UNKNOWN,
     Code.RECIPIENT_NOT_REGISTERED,
     Code.BALANCE_TOO_LOW,
@@ -152,34 +205,38 @@ _EVERY = (
 )
 
 
+def asks_for_lists(call: ApiCall) -> bool:
+    return call.raw.text("useAddressList", "use_maillist").strip().lower() in ("true", "1")
+
+
 def may_use_lists(call: ApiCall) -> None:
     """spec §3, the first of its checks; step 5 of conventions.md §11."""
-    asked = call.raw.text("useAddressList", "use_maillist").strip().lower() in ("true", "1")
-    if asked and not (call.caller.email_type == 1 and call.caller.account.paying):
+    if asks_for_lists(call) and not (call.caller.email_type == 1 and call.caller.account.paying):
         raise Refused(Code.ADDRESS_LIST_NOT_ALLOWED)
 
 
 @endpoint(
     "mail/send",
     aliases=("email/send",),
-    raises=_EVERY + _SEND,
+    raises=EVERY + _LISTS + _SEND,
     frequency=Frequency.SEND,
     permit=may_use_lists,
     unavailable=Code.SEND_FAILED,
 )
-async def send(call: ApiCall, p: SendMail) -> Info:
+async def send(call: ApiCall, p: SendMail) -> Info | Answer:
     """Send a mail.
 
-    Accepts it for delivery: either one mail that shows all recipients, or with `xsmtpapi` a personal one for each.
+    Accepts it for delivery: either one mail that shows all recipients, or with `xsmtpapi` a personal one for each, or
+    with `useAddressList` one for each member of address lists, which are made in the background.
     What becomes of it is told by events and webhooks.
     """
-    return await _send(call, p)
+    return _answer(await _accept(call, await _read(call, p)))
 
 
 @endpoint(
     "webapi/mail.send.json",
     prefixes=("",),
-    raises=_EVERY + _SEND,
+    raises=EVERY + _LISTS + _SEND,
     frequency=Frequency.SEND,
     permit=may_use_lists,
     envelope=Envelope.V1,
@@ -187,28 +244,28 @@ async def send(call: ApiCall, p: SendMail) -> Info:
 )
 async def send_v1(call: ApiCall, p: SendMailV1) -> Info:
     """Send a mail, as version 1 of the API spells it."""
-    return _v1(await _send(call, p))
+    return _v1(await _accept(call, await _beside_lists(call, await _read(call, p))))
 
 
 @endpoint(
     "mail/sendtemplate",
-    raises=_EVERY + _TEMPLATE,
+    raises=EVERY + _LISTS + _TEMPLATE,
     frequency=Frequency.SEND,
     permit=may_use_lists,
     unavailable=Code.SEND_FAILED,
 )
-async def send_template(call: ApiCall, p: SendTemplate) -> Info:
+async def send_template(call: ApiCall, p: SendTemplate) -> Info | Answer:
     """Send a mail made from a template.
 
     The body, and the subject unless the request has one, are those of an approved template of the account.
     """
-    return await _send_template(call, p)
+    return _answer(await _accept(call, await _read_template(call, p)))
 
 
 @endpoint(
     "webapi/mail.send_template.json",
     prefixes=("",),
-    raises=_EVERY + _TEMPLATE,
+    raises=EVERY + _LISTS + _TEMPLATE,
     frequency=Frequency.SEND,
     permit=may_use_lists,
     envelope=Envelope.V1,
@@ -216,36 +273,84 @@ async def send_template(call: ApiCall, p: SendTemplate) -> Info:
 )
 async def send_template_v1(call: ApiCall, p: SendTemplateV1) -> Info:
     """Send a mail made from a template, as version 1 of the API spells it."""
-    return _v1(await _send_template(call, p))
+    return _v1(await _accept(call, await _beside_lists(call, await _read_template(call, p))))
 
 
-ENDPOINTS = (send, send_v1, send_template, send_template_v1)
+@endpoint("mail/taskinfo", raises=(Code.TASK_UNKNOWN,))
+async def task_info(call: ApiCall, p: OneTask) -> Info:
+    """Read how far a send to an address list is."""
+    caller, zone = call.caller, call.node.zone
+    found = await call.node.store.read(lambda tx: list_send.get(tx, caller.account.id, caller.id, p.id))
+    return one(
+        {
+            "maillistTaskId": found.id,
+            "apiUser": caller.name,
+            "addressList": found.address,
+            "memberCount": found.members,
+            "gmtCreated": wall(found.created, zone),
+            "gmtUpdated": wall(found.updated, zone),
+            "status": State(found.state).words,
+        }
+    )
 
 
-async def _send(call: ApiCall, p: SendMail) -> Info:
-    _refuse_lists(call, p)
+ENDPOINTS = (send, send_v1, send_template, send_template_v1, task_info)
+
+
+async def _read(call: ApiCall, p: SendMail) -> Submission:
+    _check_list_headers(call, p)
     submission = read_submission(call.caller, p)
     if call.caller.content_match:
-        submission = replace(submission, matches=await _matches(call, submission.content))
-    return (await call.node.submissions.accept(submission)).info
+        submission = replace(submission, matches=await matches(call, submission.content))
+    return submission
 
 
-async def _send_template(call: ApiCall, p: SendTemplate) -> Info:
-    _refuse_lists(call, p)
+async def _read_template(call: ApiCall, p: SendTemplate) -> Submission:
+    _check_list_headers(call, p)
     account_id, email_type = call.caller.account.id, call.caller.email_type
     found = await call.node.store.read(lambda tx: template.usable(tx, account_id, p.invoke_name, email_type))
-    return (await call.node.submissions.accept(read_template_submission(call.caller, p, found))).info
+    return read_template_submission(call.caller, p, found)
 
 
-def _refuse_lists(call: ApiCall, p: SendMail | SendTemplate) -> None:
-    """Mode C. No address list can exist yet, so every alias is an unknown one."""
-    if p.use_address_list:
-        if len(call.raw.text("headers").encode(errors="replace")) > MAX_LIST_HEADERS:
-            raise Refused(Code.HEADERS_INVALID, f"longer than {MAX_LIST_HEADERS} bytes")
-        raise Refused(Code.LIST_ALIAS_UNKNOWN, p.lists[0])
+def _check_list_headers(call: ApiCall, p: Sending) -> None:
+    if p.lists and len(call.raw.text("headers").encode(errors="replace")) > MAX_LIST_HEADERS:
+        raise Refused(Code.HEADERS_INVALID, f"longer than {MAX_LIST_HEADERS} bytes")
 
 
-async def _matches(call: ApiCall, content: Content) -> bool:
+async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
+    """v1 (spec §11): what is no alias of a list is an address beside the lists."""
+    account_id, given = call.caller.account.id, submission.lists
+    if not given:
+        return submission
+
+    async def unit(tx: Tx) -> list[bool]:
+        return [await contacts.find(tx, account_id, each.lower()) is not None for each in given]
+
+    known = await call.node.store.read(unit)
+    lists = tuple(each for each, is_list in zip(given, known, strict=True) if is_list)
+    others = tuple(Target(each) for each, is_list in zip(given, known, strict=True) if not is_list)
+    if not lists:
+        raise Refused(Code.LIST_ALIAS_UNKNOWN, given[0])
+    if len(lists) > MAX_LISTS:
+        raise Refused(Code.LIST_TOO_MANY)
+    return replace(submission, lists=lists, targets=others)
+
+
+async def _accept(call: ApiCall, submission: Submission) -> Info:
+    """A list send that could not be stored has a code of its own (spec §3)."""
+    try:
+        return (await call.node.submissions.accept(submission)).info
+    except Refused as refused:
+        if submission.lists and refused.code is Code.SEND_FAILED:
+            raise Refused(Code.ADDRESS_LIST_TASK_NOT_CREATED) from refused
+        raise
+
+
+def _answer(info: Info) -> Info | Answer:
+    return Answer(Code.ADDRESS_LIST_TASK_CREATED, info) if "maillistTaskId" in info else info
+
+
+async def matches(call: ApiCall, content: Content) -> bool:
     """spec §12."""
 
     async def unit(tx: Tx) -> list[Template]:
@@ -256,6 +361,8 @@ async def _matches(call: ApiCall, content: Content) -> bool:
 
 
 def _v1(info: Info) -> Info:
+    if "maillistTaskId" in info:
+        return {"mail_list_task_id_list": info["maillistTaskId"]}
     return {"email_id_list": info["emailIdList"]} if "emailIdList" in info else {}
 
 
@@ -266,18 +373,12 @@ def read_submission(caller: ApiUser, p: SendMail) -> Submission:
     """What `p` hands over. Raises Refused for bodies that are not the gzip they should be."""
     html = _unpacked(p.html, p.gzip, Code.HTML_NOT_GZIP)
     plain = _unpacked(p.plain, p.gzip, Code.PLAIN_NOT_GZIP)
-    if html is not None and not html.strip():  # which gzip can hide
-        html = None
-    if html is None and not (plain or "").strip():
-        raise Refused(Code.CONTENT_EMPTY)
-    if html is not None and not caller.account.alternative:
-        plain = None  # spec §2.1
     images = [
         Attachment(image.name, image.content_type, image.data, cid)
         for image, cid in zip(p.embedded_images, p.embedded_cids, strict=True)
     ]
-    content = _content(caller, p, p.subject, Bodies(html, plain, p.summary if html is not None else None))
-    return _submission(caller, p, content, (*p.attachments, *images))
+    content = content_of(caller, p, p.subject, bodies_of(caller, html, plain, p.summary))
+    return submission_of(caller, p, content, (*p.attachments, *images))
 
 
 def read_template_submission(caller: ApiUser, p: SendTemplate, found: Template) -> Submission:
@@ -286,8 +387,8 @@ def read_template_submission(caller: ApiUser, p: SendTemplate, found: Template) 
     if not subject.strip():
         raise Refused(Code.MAIL_TEMPLATE_SUBJECT_EMPTY)
     summary = (p.summary or found.summary or None) if found.html else None
-    content = _content(caller, p, subject, Bodies(found.html or None, None if found.html else found.text, summary))
-    return _submission(caller, p, content, p.attachments)
+    content = content_of(caller, p, subject, Bodies(found.html or None, None if found.html else found.text, summary))
+    return submission_of(caller, p, content, p.attachments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +398,18 @@ class Bodies:
     summary: str | None
 
 
-def _content(caller: ApiUser, p: SendMail | SendTemplate, subject: str, bodies: Bodies) -> Content:
+def bodies_of(caller: ApiUser, html: str | None, plain: str | None, summary: str | None) -> Bodies:
+    """What of the bodies is sent (spec §2.1). Raises Refused when there is none."""
+    if html is not None and not html.strip():  # which gzip can hide
+        html = None
+    if html is None and not (plain or "").strip():
+        raise Refused(Code.CONTENT_EMPTY)
+    if html is None:
+        return Bodies(None, plain, None)
+    return Bodies(html, plain if caller.account.alternative else None, summary)
+
+
+def content_of(caller: ApiUser, p: Sending, subject: str, bodies: Bodies) -> Content:
     x, is_html = p.xsmtpapi, bodies.html is not None
     return Content(
         sender=Mailbox(p.sender.address, p.sender_name) if p.sender_name else p.sender,
@@ -318,7 +430,7 @@ def _content(caller: ApiUser, p: SendMail | SendTemplate, subject: str, bodies: 
     )
 
 
-def _submission(caller: ApiUser, p: SendMail | SendTemplate, content: Content, attachments: tuple[Attachment, ...]) -> Submission:
+def submission_of(caller: ApiUser, p: Sending, content: Content, attachments: tuple[Attachment, ...]) -> Submission:
     x = p.xsmtpapi
     if x.to:
         targets = tuple(map(Target, x.to, x.variables)) if x.variables else tuple(map(Target, x.to))
@@ -336,10 +448,11 @@ def _submission(caller: ApiUser, p: SendMail | SendTemplate, content: Content, a
         content_hash=content_hash(p) if p.request_key else b"",
         return_ids=p.return_ids,
         send_domain=x.send_domain,
+        lists=p.lists,
     )
 
 
-def content_hash(p: SendMail | SendTemplate) -> bytes:
+def content_hash(p: Sending) -> bytes:
     """The same for the same parameters, whether they came as form, query or JSON (spec §9.5): it covers what was
     read from them, and of which endpoint. Ignored parameters do not count."""
     return sha256(msgspec.msgpack.encode((type(p).__name__, p), order="deterministic")).digest()

@@ -11,7 +11,7 @@ from aurorasend import xsmtpapi
 from aurorasend.api import mail_values as v
 from aurorasend.codes import Code
 from aurorasend.content import Attachment, Mailbox
-from aurorasend.fields import Field, FileField, Seen, boolean, text
+from aurorasend.fields import Field, FileField, Seen, boolean, integer, text
 from aurorasend.xsmtpapi import XSmtpApi
 
 MAX_LABEL_NAME = 255  # characters, code 40105
@@ -104,6 +104,20 @@ ToLists = Annotated[
         when=is_list,
         required=is_list,
         doc="With `useAddressList`: aliases of address lists.",
+    ),
+]
+ToListsV1 = Annotated[
+    tuple[str, ...],
+    Field(
+        "to",
+        v.lists_and_addresses,
+        empty=Code.LIST_ALIAS_EMPTY,
+        invalid=Code.LIST_ALIAS_INVALID,
+        too_many=Code.LIST_TOO_MANY,
+        joined=True,
+        when=is_list,
+        required=is_list,
+        doc="With `use_maillist`: aliases of address lists, and addresses beside them.",
     ),
 ]
 Cc = Annotated[
@@ -347,5 +361,16 @@ InvokeName = Annotated[
         aliases=("template_invoke_name",),
         doc="Invoke name of an approved template of the account.",
         example="welcome_1",
+    ),
+]
+TaskId = Annotated[
+    int,
+    Field(
+        "maillistTaskId",
+        integer(0),
+        empty=Code.TASK_ID_INVALID,
+        invalid=Code.TASK_ID_INVALID,
+        doc="Number of a send to an address list, as the answer to the send told it.",
+        example="9001",
     ),
 ]

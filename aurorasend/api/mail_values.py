@@ -74,24 +74,34 @@ def mailboxes(most: int) -> Parser[tuple[Mailbox, ...]]:
     return read
 
 
+_addresses = mailboxes(MAX_ADDRESSES)
+
+
 @parser(Kind.EMPTY, Kind.TOO_MANY, schema={"type": "string"})
 def recipients(given: str) -> tuple[Mailbox, ...]:
-    listed = mailboxes(MAX_ADDRESSES).read(given)
+    listed = _addresses.read(given)
     if not listed:
         raise Trouble(Kind.EMPTY)
     return listed
 
 
-@parser(Kind.EMPTY, Kind.TOO_MANY, schema={"type": "string"})
-def list_aliases(given: str) -> tuple[str, ...]:
-    aliases = tuple(split_list(given))
-    if not aliases:
-        raise Trouble(Kind.EMPTY)
-    if not all(map(is_address, aliases[:MAX_CHECKED])):
-        raise Trouble(Kind.INVALID)
-    if len(aliases) > MAX_LISTS:
-        raise Trouble(Kind.TOO_MANY)
-    return aliases
+def _aliases(most: int) -> Parser[tuple[str, ...]]:
+    @parser(Kind.EMPTY, Kind.TOO_MANY, schema={"type": "string"})
+    def read(given: str) -> tuple[str, ...]:
+        aliases = tuple(split_list(given))
+        if not aliases:
+            raise Trouble(Kind.EMPTY)
+        if not all(map(is_address, aliases[:MAX_CHECKED])):
+            raise Trouble(Kind.INVALID)
+        if len(aliases) > most:
+            raise Trouble(Kind.TOO_MANY)
+        return aliases
+
+    return read
+
+
+list_aliases = _aliases(MAX_LISTS)
+lists_and_addresses = _aliases(MAX_LISTS + MAX_ADDRESSES)  # v1, spec §11
 
 
 @parser(schema={"type": "string"})

@@ -183,6 +183,12 @@ def read_country(text: str) -> str:
     return text
 
 
+def read_selector(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,54}[A-Za-z0-9])?", text):  # room for a suffix in a label of 63
+        raise ValueError(text)
+    return text.lower()
+
+
 def read_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError(text)
@@ -242,6 +248,7 @@ TOLERANCE = Kind('a duration such as "15s", "10m", "24h" or "30d"', read_duratio
 DURATION = _least(TOLERANCE)
 SIZE = Kind('a size in bytes such as 10485760 or "32MiB"', read_size)
 LINE = Kind("a line of text", read_line)
+SELECTOR = Kind("one DNS label", read_selector)
 REGION = Kind("a region's short name", read_region)
 HOST = Kind("a host name", read_host)
 HOST_PORT = Kind("HOST:PORT", read_host_port)

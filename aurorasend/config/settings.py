@@ -22,6 +22,7 @@ from aurorasend.config.kinds import (
     REGION,
     RESOLVER,
     ROUTE,
+    SELECTOR,
     SIZE,
     STORE,
     SWITCH,
@@ -206,6 +207,59 @@ class Webhook:
         "Private networks that webhook URLs may point into. All others of the private, loopback and link-local ranges "
         "are refused.",
     )
+    probe: bool = setting(  # contract management §8.3
+        SWITCH,
+        "true",
+        "Whether a URL is called before it is configured, and refused when it does not answer 200 to GET and POST (40707).",
+    )
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Sending domains. Their owners publish DNS records that name the hosts below."""
+
+    per_account: int = setting(
+        number(0, 100_000), "5", "Ordinary domains that an account may have (41012)."
+    )  # contract management §5.4
+    reserved: tuple[str, ...] = setting(  # contract management §5.4
+        list_of(LINE),
+        "sendcloud,ifaxin",
+        "Words that a customer's domain may not contain.",
+    )
+    spf_host: str = setting(
+        HOST, "spf.aurorasend.example", "What customers' SPF records include: a name whose SPF record lists our addresses."
+    )
+    mx_host: str = setting(
+        HOST, "mx.aurorasend.example", "What customers' MX records name: the host that takes bounces and inbound mail."
+    )
+    dkim_selector: str = setting(SELECTOR, "sendcloud", "DKIM selector of a new domain.")  # contract management §5.1
+    dmarc: str = setting(LINE, "v=DMARC1; p=none", "DMARC record that customers are told to publish.")  # contract management §5.1
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Open and click tracking."""
+
+    host: str = setting(
+        HOST, "track.aurorasend.example", "The default tracking domain, which customers' own ones are aliases of (CNAME)."
+    )
+    per_account: int = setting(
+        number(0, 100_000), "5", "Tracking domains that an account may have (41012)."
+    )  # contract management §6.2
+    by_default_host: bool = setting(  # contract management §7.5
+        SWITCH,
+        "false",
+        "Whether an API user may track opens and clicks without a tracking domain of its account.",
+    )
+
+
+@dataclass(frozen=True)
+class ApiUser:
+    """API users."""
+
+    per_account: int = setting(
+        number(1, 100_000), "10", "API users that an account may have, test users apart (41112)."
+    )  # contract management §7.1
 
 
 @dataclass(frozen=True)
@@ -214,6 +268,18 @@ class Template:
 
     audit: str = setting(one_of("auto", "manual"), "auto", "Whether a submitted template is approved at once or by a person.")
     per_account: int = setting(number(1, 100_000), "50", "Templates that an account may have.")  # contract management §1
+
+
+@dataclass(frozen=True)
+class AddressList:
+    """Lists of recipients kept here."""
+
+    domain: str = setting(
+        HOST,
+        "maillist.sendcloud.org",
+        "Domain of the alias of a list that was given without one.",
+    )  # contract management §3.1
+    step: int = setting(number(1, 10_000), "1000", "Members of a list send whose mails are stored in one transaction.")
 
 
 @dataclass(frozen=True)
@@ -330,7 +396,11 @@ class Settings:
     delivery: Delivery = field(default_factory=Delivery)
     queue: Queue = field(default_factory=Queue)
     webhook: Webhook = field(default_factory=Webhook)
+    domain: Domain = field(default_factory=Domain)
+    tracking: Tracking = field(default_factory=Tracking)
+    api_user: ApiUser = field(default_factory=ApiUser)
     template: Template = field(default_factory=Template)
+    address_list: AddressList = field(default_factory=AddressList)
     sms: Sms = field(default_factory=Sms)
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)

@@ -34,7 +34,7 @@ ACCOUNT_COLUMNS = len(_ACCOUNT)  # leading columns of every row below that names
 _API_USER = compiled(
     select(
         *_ACCOUNT,
-        *(getattr(api_users.c, name) for name in ("id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match")),
+        *(getattr(api_users.c, name) for name in ("id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match", "permission")),
         *(getattr(api_users.c, name) for name in ("key_hash", "old_key_hash", "old_key_until")),
         domains.c.id,
         domains.c.name,
@@ -62,8 +62,8 @@ _BY_NAME = compiled(select(*_ACCOUNT).where(accounts.c.name == bindparam("accoun
 _ALL = compiled(select(*_ACCOUNT).order_by(accounts.c.id))
 _IP_ENTRIES = Statement("SELECT entry FROM ip_entry WHERE account_id = $1 ORDER BY id")
 _LOCK = Statement(sqlite="SELECT 1 FROM account WHERE id = $1", postgres="SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE")
-_DOMAIN = Statement("SELECT id, name, verified FROM domain WHERE account_id = $1 AND name = $2")
-_DOMAINS = Statement("SELECT id, name, verified, selector FROM domain WHERE account_id = $1 ORDER BY id")
+_DOMAIN = Statement("SELECT id, name, (verified & 7) = 7 FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
+_DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
 _DOMAIN_KEYS = Statement("SELECT name, selector, rsa_key, ed25519_key FROM domain WHERE account_id = $1 AND id = $2")
 _REGISTERED = Statement("SELECT address FROM test_recipient WHERE account_id = $1 AND address IN texts($2)")
 _SPEND = Statement("UPDATE account SET balance = balance - $2 WHERE id = $1 AND balance >= $2")
@@ -72,6 +72,8 @@ _ADD_QUOTA = Statement(
     "DO UPDATE SET used = quota.used + $3 RETURNING used"
 )
 _SUB_QUOTA = Statement("UPDATE quota SET used = used - $3 WHERE account_id = $1 AND day = $2")
+_USED_QUOTA = Statement("SELECT used FROM quota WHERE account_id = $1 AND day = $2")
+_PROFILE = Statement("SELECT company, contact, contact_email, contact_phone, balance, created FROM account WHERE id = $1")
 _OLD_PORTIONS = Statement("DELETE FROM allowance WHERE account_id = $1 AND scope = $2 AND at <= $3")
 _TAKEN = Statement("SELECT coalesce(sum(portion), 0) FROM allowance WHERE account_id = $1 AND scope = $2")
 _TAKE = Statement(
@@ -106,12 +108,12 @@ async def lock(tx: Tx, account_id: int) -> None:
 
 
 async def domain(tx: Tx, account_id: int, name: str) -> Row | None:
-    """(id, name, verified)"""
+    """(id, name, whether it can be sent with)"""
     return await tx.row(_DOMAIN, account_id, name)
 
 
 async def domains_of(tx: Tx, account_id: int) -> list[Row]:
-    """(id, name, verified, selector)"""
+    """(id, name, whether it can be sent with, selector)"""
     return await tx.rows(_DOMAINS, account_id)
 
 
@@ -149,3 +151,14 @@ async def take_portion(tx: Tx, account_id: int, scope: str, at: tuple[int, int],
     if granted:
         await tx.run(_TAKE, account_id, scope, now_us, node, granted)
     return granted
+
+
+async def used_quota(tx: Tx, account_id: int, day: str) -> int:
+    """Recipients that were accepted on that day."""
+    row = await tx.row(_USED_QUOTA, account_id, day)
+    return 0 if row is None else int(row[0])
+
+
+async def profile(tx: Tx, account_id: int) -> Row | None:
+    """(company, contact, contact's email, contact's phone, mails paid for, created)"""
+    return await tx.row(_PROFILE, account_id)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aurorasend.store import schema, sms_template
-from aurorasend.store.tx import Statement, Tx
+from aurorasend.store.domain import ALL_RECORDS
+from aurorasend.store.tx import EVER, Statement, Tx
 
 _FIND = Statement("SELECT id FROM account WHERE name = $1")
 
@@ -29,11 +30,26 @@ async def add_account(tx: Tx, name: str, region: str, app_key: bytes, settings: 
     return account_id
 
 
-async def add_domain(tx: Tx, account_id: int, name: str, selector: str, rsa_key: bytes) -> int:
+async def add_domain(tx: Tx, account_id: int, name: str, selector: str, keys: tuple[str, bytes]) -> int:
+    """A domain that the operator vouches for: it can be sent with, whatever DNS says. `keys` are the public
+    one as DNS shows it and the sealed private one."""
     domain_id = await tx.next_id("domain")
-    columns = ("account_id", "id", "name", "verified", "selector", "rsa_key", "created", "updated")
+    columns = (
+        "account_id",
+        "id",
+        "name",
+        "verified",
+        "vouched",
+        "selector",
+        "public_key",
+        "rsa_key",
+        "check_due",
+        "created",
+        "updated",
+    )
     now_us = _now_us()
-    await tx.insert(schema.domain, columns, [(account_id, domain_id, name, 1, selector, rsa_key, now_us, now_us)])
+    row = (account_id, domain_id, name, ALL_RECORDS, 1, selector, *keys, EVER, now_us, now_us)
+    await tx.insert(schema.domain, columns, [row])
     return domain_id
 
 
@@ -46,7 +62,18 @@ async def add_tracking_domain(tx: Tx, account_id: int, host: str) -> None:
 
 async def add_api_user(tx: Tx, account_id: int, domain_id: int, user: NewApiUser) -> None:
     user_id, now_us = await tx.next_id("api_user"), _now_us()
-    columns = ("account_id", "id", "name", "email_type", "is_test", "domain_id", "key_hash", "content_match", "created", "updated")
+    columns = (
+        "account_id",
+        "id",
+        "name",
+        "email_type",
+        "is_test",
+        "domain_id",
+        "key_hash",
+        "content_match",
+        "created",
+        "updated",
+    )
     row = (account_id, user_id, user.name, user.email_type, int(user.is_test), domain_id, user.key_hash, int(user.content_match))
     await tx.insert(schema.api_user, columns, [(*row, now_us, now_us)])
     await _add_login(tx, "api", user.name, account_id, user_id)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from aurorasend.store.schema import event
-from aurorasend.store.tx import Row, Statement, Tx
+from aurorasend.store.tx import Hot, Row, Statement, Tx
 
 Dimensions = tuple[int, int, int, int, str, int, int]  # account, hour, API user, label, recipient domain, kind, sub status
 
@@ -25,10 +25,14 @@ async def add(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.insert(event, _COLUMNS, rows)
 
 
-async def count(tx: Tx, counts: dict[Dimensions, int]) -> None:
-    """Sorted, so that two transactions never wait for each other."""
-    if counts:
-        await tx.run_many(_COUNT, [(*key, number) for key, number in sorted(counts.items())])
+def count(tx: Tx, key: Dimensions, number: int) -> None:
+    """Move a counter, at the end of the transaction."""
+    gathered = tx.gather(Hot.COUNTERS, _write_counts)
+    gathered[key] = gathered.get(key, 0) + number
+
+
+async def _write_counts(tx: Tx, counts: dict[Dimensions, int]) -> None:
+    await tx.run_many(_COUNT, [(*key, number) for key, number in sorted(counts.items())])
 
 
 async def webhooks(tx: Tx, account_ids: Sequence[int]) -> list[Row]:

@@ -36,8 +36,8 @@ async def migrate(url: str, data: Path) -> None:
 def _migrate_sqlite(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
+    event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA journal_mode = WAL"))
     with _file_lock(path.with_suffix(".migrate")), engine.connect() as connection:
-        event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA journal_mode = WAL"))
         command.upgrade(alembic_config(connection), "head")
         connection.commit()
     path.chmod(0o600)

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Engine, Row, Sequences, Statement, Unit, insert_text
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, insert_text
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ _AWAY = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a statement on a connection that had just broken
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -39,10 +40,11 @@ _AWAY = (
 )
 
 
-class PostgresTx(Sequences):
+class PostgresTx(Common):
     engine: Engine = "postgres"
 
     def __init__(self, connection: Any, inserts: dict[tuple[str, tuple[str, ...]], str]) -> None:
+        super().__init__()
         self._connection = connection
         self._inserts = inserts
 
@@ -100,7 +102,8 @@ class PostgresStore:
             try:
                 pool = self._pool or await self._open()
                 async with pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction(readonly=readonly):
-                    return await unit(PostgresTx(connection, self._inserts))
+                    tx = PostgresTx(connection, self._inserts)
+                    return await complete(unit, tx, tx)
             except _AGAIN:
                 if repeat == REPEATS:
                     raise

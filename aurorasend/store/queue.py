@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from aurorasend.store.schema import work
-from aurorasend.store.tx import Row, Statement, Tx
+from aurorasend.store.tx import Hot, Row, Statement, Tx
 
 COLUMNS = ("account_id", "id", "kind", "lane", "due", "priority", "ref")
 
@@ -12,12 +12,12 @@ _HINT = Statement(
     "DO UPDATE SET next_due = excluded.next_due WHERE ready.next_due > excluded.next_due"
 )
 _DUE = Statement(
-    "SELECT r.lane, r.account_id, r.priority FROM ready r LEFT JOIN lane l ON l.name = r.lane WHERE r.next_due <= $1 "
-    "AND (l.node IS NULL OR l.node = $2) ORDER BY r.next_due LIMIT $3"
+    "SELECT r.lane, r.account_id, r.priority FROM ready r LEFT JOIN lane l ON l.name = r.lane WHERE r.priority = $4 "
+    "AND r.next_due <= $1 AND (l.node IS NULL OR l.node = $2) ORDER BY r.next_due LIMIT $3"
 )
 _LEASE_LANE = Statement("INSERT INTO lane (name, node) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING name")
 _FREE_LANE = Statement("DELETE FROM lane WHERE name = $1 AND node = $2")
-_NEXT = Statement("SELECT min(next_due) FROM ready WHERE next_due > $1")
+_NEXT = Statement("SELECT min(next_due) FROM ready WHERE priority = $2 AND next_due > $1")
 _CLAIM = Statement(
     sqlite=(
         "UPDATE work SET lease = $6, due = $7, tries = tries + 1 WHERE account_id = $2 AND id IN (SELECT id FROM work "
@@ -40,6 +40,7 @@ _FINISH = Statement("DELETE FROM work WHERE account_id = $1 AND lease = $2 AND i
 _LATER = Statement(
     "UPDATE work SET due = $4, lease = 0, tries = tries - $5 WHERE account_id = $1 AND lease = $2 AND id = $3 RETURNING lane, priority"
 )
+_HASTEN = Statement("UPDATE work SET due = $3 WHERE account_id = $1 AND id = $2 AND lease = 0 RETURNING lane, priority")
 _DEPTH = Statement("SELECT lane, count(*), min(due), sum(CASE WHEN lease > 0 THEN 1 ELSE 0 END) FROM work GROUP BY lane ORDER BY lane LIMIT $1")
 _FIND = Statement("SELECT lane, due, tries, lease FROM work WHERE account_id = $1 AND id = $2")
 
@@ -47,26 +48,28 @@ _FIND = Statement("SELECT lane, due, tries, lease FROM work WHERE account_id = $
 async def put(tx: Tx, rows: Sequence[Row]) -> None:
     """Rows of COLUMNS. The work first and the hint after it: see `refresh`."""
     await tx.insert(work, COLUMNS, rows)
-    earliest: dict[tuple[str, int, int], int] = {}
     for account_id, _, _, lane, due, priority, _ in rows:
-        key = (lane, account_id, priority)
-        earliest[key] = min(due, earliest.get(key, due))
-    await hint(tx, earliest)
+        hint(tx, (lane, account_id, priority), due)
 
 
-async def hint(tx: Tx, earliest: dict[tuple[str, int, int], int]) -> None:
-    """Sorted, so that two transactions never wait for each other."""
+def hint(tx: Tx, key: tuple[str, int, int], due: int) -> None:
+    """Say, at the end of the transaction, that (lane, account_id, priority) has something due then."""
+    gathered = tx.gather(Hot.HINTS, _write_hints)
+    gathered[key] = min(due, gathered.get(key, due))
+
+
+async def _write_hints(tx: Tx, earliest: dict[tuple[str, int, int], int]) -> None:
     await tx.run_many(_HINT, [(*key, due) for key, due in sorted(earliest.items())])
 
 
-async def due(tx: Tx, node: int, now_us: int, limit: int) -> list[tuple[str, int, int]]:
+async def due(tx: Tx, node: int, now_us: int, limit: int, priority: int) -> list[tuple[str, int, int]]:
     """(lane, account_id, priority) with something due, in lanes that are free or `node`'s, the longest waiting first."""
-    return [(row[0], row[1], row[2]) for row in await tx.rows(_DUE, now_us, node, limit)]
+    return [(row[0], row[1], row[2]) for row in await tx.rows(_DUE, now_us, node, limit, priority)]
 
 
-async def next_due(tx: Tx, now_us: int) -> int | None:
+async def next_due(tx: Tx, now_us: int, priority: int) -> int | None:
     """When, after now, something will be due."""
-    row = await tx.row(_NEXT, now_us)
+    row = await tx.row(_NEXT, now_us, priority)
     return row[0] if row else None
 
 
@@ -107,15 +110,18 @@ async def finish(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[
 async def later(tx: Tx, node: int, entries: Iterable[tuple[int, int, int, int]]) -> set[tuple[int, int]]:
     """Entries (account_id, id, due, tries to take back) wait until their due; returns those still leased by `node`."""
     kept: set[tuple[int, int]] = set()
-    earliest: dict[tuple[str, int, int], int] = {}
     for account_id, entry_id, due, untried in entries:
         row = await tx.row(_LATER, account_id, node, entry_id, due, untried)
         if row is not None:
             kept.add((account_id, entry_id))
-            key = (row[0], account_id, row[1])
-            earliest[key] = min(due, earliest.get(key, due))
-    await hint(tx, earliest)
+            hint(tx, (row[0], account_id, row[1]), due)
     return kept
+
+
+async def hasten(tx: Tx, account_id: int, entry_id: int, due: int) -> None:
+    row = await tx.row(_HASTEN, account_id, entry_id, due)
+    if row is not None:
+        hint(tx, (row[0], account_id, row[1]), due)
 
 
 async def depth(tx: Tx, limit: int) -> list[Row]:

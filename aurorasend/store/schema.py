@@ -71,6 +71,10 @@ account = Table(
     _int("domain_limit", None),
     _int("api_user_limit", None),
     _int("manual_audit", None),  # templates wait for a person
+    _text("company"),
+    _text("contact"),
+    _text("contact_email"),
+    _text("contact_phone"),
     _int("created"),
 )
 # Names that must be found without knowing the account: API_USER, SMS_USER, tracking host.
@@ -89,8 +93,14 @@ api_user = _of_account(
     _int("open"),
     _int("click"),
     _int("unsubscribe", 1),
+    _int("unsubscribe_page", -1),
+    _int("tracking_domain_id"),  # 0 is the system's own
     _int("content_match"),
+    _text("permission"),  # JSON: which calls are denied, management.md §7.6
+    _text("notify_email"),
+    _int("notify"),
     _int("enabled", 1),
+    _int("removed"),  # when it was deleted; its history stays
     _int("created"),
     _int("updated"),
 )
@@ -99,15 +109,34 @@ ip_entry = _of_account("ip_entry", _text("entry"), _int("created"))
 domain = _of_account(
     "domain",
     _text("name"),
-    _int("verified"),
+    _int("type", 1),  # 0 test, 1 ordinary
+    _int("verified"),  # bit mask of the records that passed, management.md §5.2
+    _int("vouched"),  # the operator answers for it, whatever DNS says
     _text("selector"),
+    _text("public_key"),  # base64, as DNS shows it
     _bytes("rsa_key"),  # encrypted PKCS8
     _bytes("ed25519_key", nullable=True),
+    _int("check_due"),  # when the records are looked up again
+    _int("failures"),  # checks in a row that a usable domain did not pass
+    _int("removed"),  # when it was deleted; API users bound to it send on
     _int("created"),
     _int("updated"),
-    UniqueConstraint("account_id", "name", name="domain_name"),
+    UniqueConstraint("account_id", "name", "removed", name="domain_name"),
 )
-tracking_domain = _of_account("tracking_domain", _text("host"), _int("verified"), _int("https"), _int("created"), _int("updated"))
+Index("domain_of_name", domain.c.name)
+Index("domain_check_due", domain.c.check_due)
+tracking_domain = _of_account(
+    "tracking_domain",
+    _text("host"),
+    _int("verified"),  # its CNAME leads to us
+    _text("certificate"),  # PEM chain, "" for none
+    _bytes("certificate_key", nullable=True),  # encrypted PKCS8
+    _int("valid_from"),
+    _int("valid_until"),
+    _int("created"),
+    _int("updated"),
+    UniqueConstraint("account_id", "host", name="tracking_domain_host"),
+)
 test_recipient = Table(
     "test_recipient", metadata, _int("account_id"), _text("address"), PrimaryKeyConstraint("account_id", "address")
 )
@@ -161,7 +190,8 @@ submission = _of_account(
     _int("first_recipient"),
     _int("recipients"),
     _int("content_id"),  # the submission whose content it shares; its own id unless one request made several
-    _int("list_task_id"),  # of an address-list send, else 0
+    _int("list_send_id"),  # of an address-list send, else 0
+    _int("size"),  # bytes of content
     _int("created"),
 )
 content = Table(
@@ -234,9 +264,9 @@ member = Table(
 )
 # Lists that were deleted and whose members are still to be swept.
 dropped_list = _of_account("dropped_list")
-# A list send. `reached` is the last member whose mail is stored, `last` the last one to be reached, `done` how many were.
-list_task = _of_account(
-    "list_task",
+# `reached` is the last member whose mail is stored, `last` the last one to be reached, `done` how many mails that made.
+list_send = _of_account(
+    "list_send",
     _int("api_user_id"),
     _int("submission_id"),
     _int("list_id"),
@@ -247,6 +277,7 @@ list_task = _of_account(
     _int("reached"),
     _int("last"),
     _int("done"),
+    _text("others"),  # addresses beside the list, one a line (mail.md §11)
     _int("created"),
     _int("updated"),
 )
@@ -320,7 +351,7 @@ ready = Table(
     _int("next_due"),
     PrimaryKeyConstraint("lane", "account_id", "priority"),
 )
-Index("ready_next_due", ready.c.next_due)
+Index("ready_next_due", ready.c.priority, ready.c.next_due)
 
 # -- what happened
 
@@ -354,7 +385,27 @@ suppression = Table(
     _int("expires"),
     PrimaryKeyConstraint("account_id", "key", "list", "scope"),
 )
-webhook = _of_account("webhook", _text("url"), _int("api_user_id"), _text("events"), _int("created"), _int("updated"))
+webhook = _of_account(
+    "webhook",
+    _text("url"),
+    _int("api_user_id"),  # 0 is all
+    _text("events"),
+    _int("created"),
+    _int("updated"),
+    UniqueConstraint("account_id", "url", "api_user_id", name="webhook_url"),
+)
+# Where mail that comes in goes. key: the expression as it is compared; action: a URL, or an address when api_user_id is not 0.
+inbound_route = _of_account(
+    "inbound_route",
+    _text("domain"),
+    _text("expression"),
+    _text("key"),
+    _text("action"),
+    _int("api_user_id"),
+    _int("created"),
+    _int("updated"),
+    UniqueConstraint("account_id", "key", name="inbound_route_key"),
+)
 
 # -- the sandbox: mail and SMS that were caught
 

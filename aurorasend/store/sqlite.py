@@ -6,12 +6,14 @@ processes may share the file: they take turns by file locks, which the kernel dr
 
 import asyncio
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,23 +22,27 @@ from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Engine, Row, Sequences, Statement, Unit, insert_text
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, insert_text
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 GROUP = 512  # units in one commit at most; bounds how long the first of them waits
 READERS = 4
 BUSY_S = 30  # longest wait for another process
-CHECKPOINT_PAGES = 4000  # 16 MB of WAL; less costs rate, more costs tail latency
+CHECKPOINT_S = 0.1  # a thread of its own brings the WAL into the file so often, so that no commit has to
+CHECKPOINT_PAGES = 4000  # 16 MB: a commit that finds more in the WAL does what is left, and the WAL begins anew
 STATEMENTS = 512
+TOGETHER = 50  # rows of one INSERT
 
 
-class SqliteTx(Sequences):
+class SqliteTx(Common):
     engine: Engine = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__()
         self._connection = connection
-        self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._inserts: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = {}  # of one row, of TOGETHER
 
     async def rows(self, sql: Statement, *args: Any) -> list[Row]:
         return self._connection.execute(sql.sqlite, args).fetchall()
@@ -53,10 +59,19 @@ class SqliteTx(Sequences):
         self._connection.executemany(sql.sqlite, rows)
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Many rows go TOGETHER at a time in one statement: every step of one gives up the interpreter lock, and to
+        have it back from a busy event loop can take longer than the row."""
         key = (table.name, tuple(columns))
         if key not in self._inserts:
-            self._inserts[key] = insert_text("sqlite", table, columns)
-        self._connection.executemany(self._inserts[key], rows)
+            one = insert_text("sqlite", table, columns)
+            values = one[one.index(" VALUES ") + len(" VALUES ") :]
+            self._inserts[key] = (one, one + f", {values}" * (TOGETHER - 1))
+        one, many = self._inserts[key]
+        whole = len(rows) - len(rows) % TOGETHER
+        for at in range(0, whole, TOGETHER):
+            self._connection.execute(many, tuple(chain.from_iterable(rows[at : at + TOGETHER])))
+        if whole < len(rows):
+            self._connection.executemany(one, rows[whole:])
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         return msgspec.json.encode(values).decode()
@@ -117,9 +132,15 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(READERS, "store-read")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._closed = False
+        self._changed = threading.Event()
+        self._ending = threading.Event()
+        self._writer = threading.Thread(target=self._write_all, args=(self._open(),), name="store-write", daemon=True)
+        self._checkpointer = threading.Thread(
+            target=self._checkpoint_all, args=(self._open(),), name="store-checkpoint", daemon=True
+        )
         self._writer.start()
+        self._checkpointer.start()
 
     async def write(self, unit: Unit[T]) -> T:
         if self._closed:
@@ -139,6 +160,9 @@ class SqliteStore:
         self._closed = True
         self._wanted.put(None)
         await asyncio.to_thread(self._writer.join)
+        self._ending.set()
+        self._changed.set()
+        await asyncio.to_thread(self._checkpointer.join)
         self._readers.shutdown()
         for connection in self._opened:
             connection.close()
@@ -146,8 +170,7 @@ class SqliteStore:
 
     # -- the writer thread
 
-    def _write_all(self) -> None:
-        connection = self._open()
+    def _write_all(self, connection: sqlite3.Connection) -> None:
         tx = SqliteTx(connection)
         while True:
             group = self._gather()
@@ -159,6 +182,7 @@ class SqliteStore:
                 finally:
                     self._turn.give()
                 _tell(ours)
+                self._changed.set()
             if len(ours) < len(group):
                 return
 
@@ -171,6 +195,19 @@ class SqliteStore:
             except queue.Empty:
                 break
         return group
+
+    # -- the checkpointer's thread
+
+    def _checkpoint_all(self, connection: sqlite3.Connection) -> None:
+        """PASSIVE: waits for nobody and holds up nobody. When it cannot, the next one, or a commit, will."""
+        while not self._ending.is_set():
+            self._changed.wait()
+            self._changed.clear()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.OperationalError as error:
+                log.debug("no checkpoint: %s", error)
+            self._ending.wait(CHECKPOINT_S)
 
     # -- readers
 
@@ -192,7 +229,8 @@ class SqliteStore:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":  # migrate makes it so; a test may not have
+            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute("PRAGMA cache_size = -32768")
@@ -243,7 +281,7 @@ def _run_unit(connection: sqlite3.Connection, tx: SqliteTx, wanted: _Wanted, *, 
     if not alone:
         connection.execute("SAVEPOINT unit")
     try:
-        wanted.result = _drive(wanted.unit(tx))
+        wanted.result = _drive(complete(wanted.unit, tx, tx))
     except Exception as error:
         wanted.error = _trouble(error)
         if not connection.in_transaction:  # SQLite itself undid everything (disk full, I/O error)

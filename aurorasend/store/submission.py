@@ -18,6 +18,9 @@ _SUBMISSION = (
     "user_headers",
     "first_recipient",
     "recipients",
+    "content_id",
+    "list_send_id",
+    "size",
     "created",
 )
 _CONTENT = ("account_id", "submission_id", "part", "chunk", "data")
@@ -35,14 +38,13 @@ _CLAIM_REQUEST = Statement(
 _KNOWN_REQUEST = Statement("SELECT hash, answer FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
 _FORGET_REQUEST = Statement("DELETE FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
 _OLD_REQUESTS = Statement("DELETE FROM request_id WHERE until <= $1")
-_SUBMISSIONS = Statement(
-    "SELECT id, api_user_id, domain_id, message_id, email_type, label_id, created FROM submission WHERE account_id = $1 AND id IN ids($2)"
-)
 _SUBMISSION_WHOLE = Statement(
     "SELECT id, api_user_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created "
     "FROM submission WHERE account_id = $1 AND id = $2"
 )
-_PARTS = Statement("SELECT part, chunk, data FROM content WHERE account_id = $1 AND submission_id = $2 ORDER BY part, chunk")
+_GROW = Statement(
+    "UPDATE submission SET first_recipient = $3, recipients = recipients + $4 WHERE account_id = $1 AND id = $2"
+)
 _RECIPIENTS = Statement(
     "SELECT id, submission_id, position, address, variables, created FROM recipient WHERE account_id = $1 AND id IN ids($2)"
 )
@@ -66,6 +68,11 @@ async def add_content(tx: Tx, rows: Sequence[Row]) -> None:
 
 async def add_recipients(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.insert(recipient, _RECIPIENT, rows)
+
+
+async def grow(tx: Tx, account_id: int, submission_id: int, first_recipient: int, more: int) -> None:
+    """A list send's submission has `more` recipients than before; `first_recipient` is the id of its first one."""
+    await tx.run(_GROW, account_id, submission_id, first_recipient, more)
 
 
 async def add_staged(tx: Tx, account_id: int, submission_id: int, at: int) -> None:
@@ -103,24 +110,9 @@ async def sweep_requests(tx: Tx, now: int) -> int:
     return await tx.run(_OLD_REQUESTS, now)
 
 
-async def submissions(tx: Tx, account_id: int, ids: Sequence[int]) -> list[Row]:
-    """(id, api_user_id, domain_id, message_id, email_type, label_id, created)"""
-    return await tx.rows(_SUBMISSIONS, account_id, tx.many(ids))
-
-
 async def submission_whole(tx: Tx, account_id: int, submission_id: int) -> Row | None:
     """(id, api_user_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created)"""
     return await tx.row(_SUBMISSION_WHOLE, account_id, submission_id)
-
-
-async def parts(tx: Tx, account_id: int, submission_id: int) -> list[bytes]:
-    """The content's parts in order, each put together from its chunks."""
-    whole: list[list[bytes]] = []
-    for part, _, data in await tx.rows(_PARTS, account_id, submission_id):
-        while len(whole) <= part:
-            whole.append([])
-        whole[part].append(bytes(data))
-    return [chunks[0] if len(chunks) == 1 else b"".join(chunks) for chunks in whole]
 
 
 async def recipients(tx: Tx, account_id: int, ids: Sequence[int]) -> list[Row]:

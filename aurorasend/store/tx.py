@@ -8,6 +8,7 @@ pool in a transaction of its own. `write` returns only after the commit is on di
 
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from enum import IntEnum
 from typing import Any, Literal, Protocol, TypeVar
 
 from sqlalchemy import BigInteger, LargeBinary, Table, Text
@@ -52,6 +53,14 @@ def compiled(clause: ClauseElement, *names: str) -> Statement:
     return Statement(sqlite=texts["sqlite"], postgres=texts["postgres"])
 
 
+class Hot(IntEnum):
+    """Rows that many transactions change, in the order in which each changes them: last of all, so that nobody waits
+    for them long, and always in this order, so that no two wait for each other."""
+
+    COUNTERS = 1
+    HINTS = 2
+
+
 class Tx(Protocol):
     """An open transaction. `engine` lets a store module choose another plan, never another result."""
 
@@ -75,6 +84,9 @@ class Tx(Protocol):
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""
 
+    def gather(self, hot: Hot, write: "Write") -> dict[Any, int]:
+        """What is to be written to hot rows when the unit has come to its end: add to it by key. `write` does it."""
+
     async def take_ids(self, name: str, count: int) -> int:
         """The first of `count` consecutive numbers of the sequence `name`, never given out again."""
 
@@ -83,6 +95,7 @@ class Tx(Protocol):
 
 
 Unit = Callable[[Tx], Coroutine[Any, Any, T]]
+Write = Callable[[Tx, dict[Any, int]], Coroutine[Any, Any, None]]
 
 
 class Store(Protocol):
@@ -103,8 +116,14 @@ _TAKE = Statement(
 )
 
 
-class Sequences:
-    """Mix-in: numbers out of the table `sequence`."""
+class Common:
+    """What both engines' transactions do alike."""
+
+    def __init__(self) -> None:
+        self.gathered: dict[Hot, tuple[Write, dict[Any, int]]] = {}
+
+    def gather(self, hot: Hot, write: Write) -> dict[Any, int]:
+        return self.gathered.setdefault(hot, (write, {}))[1]
 
     async def take_ids(self: Tx, name: str, count: int) -> int:
         row = await self.row(_TAKE, name, count)
@@ -113,6 +132,15 @@ class Sequences:
 
     async def next_id(self: Tx, name: str) -> int:
         return await self.take_ids(name, 1)
+
+
+async def complete(unit: Unit[T], tx: Tx, common: Common) -> T:
+    """Run `unit` to its end, and then what it gathered."""
+    common.gathered = {}
+    result = await unit(tx)
+    for _, (write, rows) in sorted(common.gathered.items()):
+        await write(tx, rows)
+    return result
 
 
 def insert_text(engine: Engine, table: Table, columns: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ from aurorasend import queue
 from aurorasend.clock import HOUR, MINUTE
 from aurorasend.queue import Key, Kind, Later, Work
 from aurorasend.store import node as nodes
-from aurorasend.store import queue as rows
 from aurorasend.store.tx import Statement, Store, Tx
 
 NOW = 1_700_000_000_000_000
@@ -32,7 +31,7 @@ async def due(store: Store, node: int = 7, now: int = NOW) -> list[Key]:
 
 
 async def hints(store: Store, now: int = 0) -> int | None:
-    return await store.read(lambda tx: rows.next_due(tx, now))
+    return await store.read(lambda tx: queue.next_due(tx, now))
 
 
 async def test_an_entry_is_claimed_once(store: Store) -> None:
@@ -51,10 +50,11 @@ async def test_oldest_first_and_not_before_its_time(store: Store) -> None:
     assert await claim(store, now=NOW + MINUTE) == [3]
 
 
-async def test_due_names_lane_account_and_priority_longest_waiting_first(store: Store) -> None:
+async def test_due_names_what_can_be_claimed_by_priority_and_age(store: Store) -> None:
     later = work(3, account=3, due=NOW + 1)
-    await put(store, work(1, account=1, due=NOW - 1), work(2, account=2, due=NOW - 3, priority=1), later)
-    assert await due(store) == [Key(LANE, 2, 1), Key(LANE, 1, 0)]
+    older, batch = work(4, account=4, due=NOW - 2), work(2, account=2, due=NOW - 3, priority=1)
+    await put(store, work(1, account=1, due=NOW - 1), batch, older, later)
+    assert await due(store) == [Key(LANE, 4, 0), Key(LANE, 1, 0), Key(LANE, 2, 1)]
 
 
 async def test_a_lane_of_another_node_is_not_offered(store: Store) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from aurorasend.codes import Unavailable
 from aurorasend.store.schema import meta
-from aurorasend.store.tx import Statement, Store, Tx
+from aurorasend.store.tx import Hot, Statement, Store, Tx
 
 PUT = Statement("INSERT INTO meta (key, value) VALUES ($1, $2)")
 GET = Statement("SELECT value FROM meta WHERE key = $1")
@@ -122,3 +122,22 @@ async def test_the_migrated_schema_is_the_described_one(empty_url: str, tmp_path
         async with engine.connect() as async_connection:
             assert await async_connection.run_sync(differences) == []
         await engine.dispose()
+
+
+async def test_what_is_gathered_is_written_at_the_end_and_only_by_its_own_unit(store: Store) -> None:
+    async def write(tx: Tx, gathered: dict[str, int]) -> None:
+        await tx.run_many(PUT, [(key, str(number)) for key, number in sorted(gathered.items())])
+
+    async def good(tx: Tx) -> str | None:
+        tx.gather(Hot.HINTS, write)["a"] = 1
+        tx.gather(Hot.HINTS, write)["b"] = 2
+        row = await tx.row(GET, "a")
+        return None if row is None else row[0]
+
+    async def bad(tx: Tx) -> None:
+        tx.gather(Hot.HINTS, write)["c"] = 3
+        raise ValueError("no")
+
+    results = await asyncio.gather(store.write(bad), store.write(good), return_exceptions=True)
+    assert isinstance(results[0], ValueError) and results[1] is None
+    assert [await value(store, key) for key in "abc"] == ["1", "2", None]

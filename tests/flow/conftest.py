@@ -13,6 +13,7 @@ from aurorasend.simulator import Internet
 from aurorasend.store.migrate import migrate
 from tests.running import Place, bootstrapped
 
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with SQLite and all accounts, to be copied."""

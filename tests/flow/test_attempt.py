@@ -63,6 +63,25 @@ async def test_f26_content_is_read_once(data: Path, internet: Internet) -> None:
         await node.settled()
 
 
+async def test_f26_what_cannot_be_read_holds_up_nobody(data: Path) -> None:
+    """Content that is no content: a fault of ours or of a disk."""
+    async with serving(data, "node.roles=api", "delivery.shards=1") as node:
+        await node.accepted(to="broken@example.net")
+        await node.change("UPDATE content SET data = $1", b"\xc1")
+        await node.accepted(to="ann@example.net;bob@example.net")
+    async with serving(data, "delivery.shards=1") as node:
+        await node.tried("ann@example.net", 1)
+        await node.tried("bob@example.net", 1)
+
+        async def is_put_off() -> bool:
+            return await node.rows("SELECT tries, lease FROM work") == [(0, 0)]
+
+        await node.until(is_put_off)
+        assert (await node.recipients())["broken@example.net"] == (0, 0, 0)
+        assert any("could not be loaded" in fault for fault in node.faults.found)
+        node.expect_fault()
+
+
 async def test_f27_the_mail_is_signed(place: Place, internet: Internet) -> None:
     made = json.loads((place.data / "bootstrap.json").read_text())["main"]
     domain, key = made["shown"]["domain"], load_der_private_key(bytes.fromhex(made["dkim"]), None)
@@ -171,7 +190,7 @@ async def test_f32_a_slow_one_holds_up_nobody(data: Path, internet: Internet) ->
 
 
 async def test_f33_another_host_only_when_this_one_cannot_have_it(data: Path, internet: Internet) -> None:
-    """The first is full and hangs up at once; then it takes mail and hangs up after the final dot."""
+    """The first is full; then it hangs up before the message, refuses for now, and hangs up after the final dot."""
     first, second = internet.hosts["mx.example.net"], await internet.add_host("mx2.example.net")
     internet.add_domain("two.example", first, second)
     first.temper = Temper(greeting="421 4.3.2 no more connections")
@@ -181,6 +200,10 @@ async def test_f33_another_host_only_when_this_one_cannot_have_it(data: Path, in
         await node.settled()
     first.temper = Temper()
     async with serving(data, *by_mx(internet)) as node:
+        for address, connections in (("drop@two.example", 2), ("450@two.example", 2)):
+            await node.accepted(to=address)
+            await node.tried(address, 1)
+            assert second.connections == connections
         await node.accepted(to="drop-after-dot@two.example")
         await node.tried("drop-after-dot@two.example", 1)
         assert [mail.host for mail in internet.mailbox.to("drop-after-dot@two.example")] == ["mx.example.net"]

@@ -7,6 +7,7 @@ import sys
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from queue import SimpleQueue
 
 import dkim
 import dns.resolver
@@ -26,15 +27,18 @@ FILE = bytes(range(256)) * 40
 NAMES = {"ann@example.net": "Ännchen", "bob@example.net": "Боб", "liu@example.net": "刘"}
 
 
+Taken = tuple[str, list[str], bytes]  # envelope sender, recipients, content
+
+
 class Sink:
-    """What aiosmtpd took."""
+    """What aiosmtpd took, in a thread of its own."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[str, list[str], bytes]] = []
+        self.taken: SimpleQueue[Taken] = SimpleQueue()
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 aiosmtpd's name
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert envelope.mail_from is not None and isinstance(envelope.content, bytes)
-        self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
+        self.taken.put((envelope.mail_from, envelope.rcpt_tos, envelope.content))
         return "250 OK"
 
 
@@ -48,15 +52,13 @@ async def test_the_first_mail(data: Path) -> None:
         await node.ready()
         account = json.loads((data / "bootstrap.json").read_text())["main"]
         await send(node.port, account["shown"])
-        async with asyncio.timeout(10):
-            while len(sink.taken) < 3:
-                await asyncio.sleep(0.02)
+        taken = [await asyncio.to_thread(sink.taken.get, timeout=10) for _ in range(3)]
         assert await node.stop() == 0
     finally:
         node.kill()
         controller.stop()
-    check_mails(sink, account["shown"]["domain"])
-    await check_signatures(sink, account)
+    check_mails(taken, account["shown"]["domain"])
+    await check_signatures(taken, account)
 
 
 async def send(port: int, shown: dict[str, dict[str, str]]) -> None:
@@ -74,13 +76,13 @@ async def send(port: int, shown: dict[str, dict[str, str]]) -> None:
     assert (answer["statusCode"], len(answer["info"]["emailIdList"])) == (200, 3)
 
 
-def check_mails(sink: Sink, domain: str) -> None:
+def check_mails(taken: list[Taken], domain: str) -> None:
     """Three valid mails, each its own."""
-    assert sorted(recipients for _, recipients, _ in sink.taken) == [[address] for address in sorted(NAMES)]
-    assert len({mail_from for mail_from, _, _ in sink.taken}) == 3
-    shown = [message_from_bytes(raw, policy=policy.default) for _, _, raw in sink.taken]
+    assert sorted(recipients for _, recipients, _ in taken) == [[address] for address in sorted(NAMES)]
+    assert len({mail_from for mail_from, _, _ in taken}) == 3
+    shown = [message_from_bytes(raw, policy=policy.default) for _, _, raw in taken]
     assert len({mail["Message-ID"] for mail in shown}) == 3
-    for mail, (_, recipients, raw) in zip(shown, sink.taken, strict=True):
+    for mail, (_, recipients, raw) in zip(shown, taken, strict=True):
         assert isinstance(mail, EmailMessage)
         name = NAMES[recipients[0]]
         assert [part.defects for part in mail.walk()] == [[]] * len(list(mail.walk()))
@@ -93,16 +95,16 @@ def check_mails(sink: Sink, domain: str) -> None:
         assert (file.get_filename(), file.get_content()) == ("Rechnung für dich.bin", FILE)
 
 
-async def check_signatures(sink: Sink, account: dict[str, object]) -> None:
+async def check_signatures(taken: list[Taken], account: dict[str, object]) -> None:
     key = load_der_private_key(bytes.fromhex(str(account["dkim"])), None)
     names = NameServer()
     await names.start()
     try:
         names.add_txt(record_name("mail", account["shown"]["domain"]), dns_record(key))  # type: ignore[index, arg-type]
-        for _, _, raw in sink.taken:
+        for _, _, raw in taken:
             assert await asyncio.to_thread(dkim.verify, raw, dnsfunc=lambda name, timeout=5: looked_up(name, names.port))
             assert await accepted_by_emailsec(raw, names.port)
-        broken = sink.taken[0][2].replace(b"Subject: ", b"Subject: Re: ")
+        broken = taken[0][2].replace(b"Subject: ", b"Subject: Re: ")
         assert not await asyncio.to_thread(dkim.verify, broken, dnsfunc=lambda name, timeout=5: looked_up(name, names.port))
         assert not await accepted_by_emailsec(broken, names.port)
         assert {kind for _, kind in names.questions} == {"TXT"} and len(names.questions) == 8

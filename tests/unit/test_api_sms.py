@@ -78,7 +78,7 @@ async def fill(tx: Tx, vault: Vault) -> None:
     users = [(1, 11, USER, KEY, 1), (1, 12, "off_sms", KEY, 0), (2, 13, "mailer_sms", KEY, 1), (3, 14, "gone_sms", KEY, 1)]
     rows = [(account_id, number, name, vault.seal(key.encode(), "sms"), on) for account_id, number, name, key, on in users]
     await tx.insert(schema.sms_user, ("account_id", "id", "name", "key", "enabled"), rows)
-    await tx.insert(schema.domain, ("account_id", "id", "name", "verified", "rsa_key"), [(1, 21, "mail.example.com", 1, b"")])
+    await tx.insert(schema.domain, ("account_id", "id", "name", "verified", "rsa_key"), [(1, 21, "mail.example.com", 7, b"")])
     api_user = ("account_id", "id", "name", "domain_id", "key_hash", "enabled")
     await tx.insert(schema.api_user, api_user, [(1, 22, "acme_trigger", 21, hash_key("apikey"), 1)])
     logins = [("sms", name, account_id, number) for account_id, number, name, _, _ in users]
@@ -100,6 +100,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         zone=settings.zone,
         store=store,
         vault=vault,
+        resolver=None,  # type: ignore[arg-type]
+        outside=None,  # type: ignore[arg-type]
+        domains=None,  # type: ignore[arg-type]
         accounts=accounts,
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, 1), settings),

@@ -140,6 +140,9 @@ class Hostile:
     async def txt(self, name: str) -> Answer[bytes]:
         return Answer(Found.NO_DATA)
 
+    async def cname(self, name: str) -> Answer[str]:
+        return Answer(Found.NO_DATA)
+
 
 async def test_names_from_dns_are_checked() -> None:
     assert await next_hops("a.example", Hostile()) == [Hop("good.example", "192.0.2.1", 25)]

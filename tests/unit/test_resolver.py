@@ -137,3 +137,21 @@ async def test_no_name_server_answers() -> None:
     resolver = DnsResolver([("127.0.0.1", 1)], deadline_s=0.4)
     assert (await resolver.mx("a.example")).found is Found.FAILURE
     await resolver.close()
+
+
+async def test_an_alias() -> None:
+    async with asking() as (names, resolver):
+        names.add("t.example", "CNAME", "Track.platform.example.")
+        names.add("host.example", "A", "192.0.2.1")
+        assert (await resolver.cname("t.example")).records == ("Track.platform.example",)
+        assert (await resolver.cname("host.example")).found is Found.NO_DATA
+
+
+async def test_without_a_cache_every_question_is_asked() -> None:
+    async with asking(cache_size=0) as (names, resolver):
+        assert (await resolver.txt("a.example")).found is Found.NO_NAME
+        names.add_txt("a.example", "one")
+        assert (await resolver.txt("a.example")).records == (b"one",)
+        names.remove("a.example")
+        assert (await resolver.txt("a.example")).found is Found.NO_NAME
+        assert len(names.questions) == 3

@@ -35,6 +35,10 @@ def upgrade() -> None:
     sa.Column('domain_limit', sa.BigInteger(), nullable=True),
     sa.Column('api_user_limit', sa.BigInteger(), nullable=True),
     sa.Column('manual_audit', sa.BigInteger(), nullable=True),
+    sa.Column('company', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('contact', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('contact_email', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('contact_phone', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('name')
@@ -73,8 +77,14 @@ def upgrade() -> None:
     sa.Column('open', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('click', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('unsubscribe', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
+    sa.Column('unsubscribe_page', sa.BigInteger(), server_default=sa.text('(-1)'), nullable=False),
+    sa.Column('tracking_domain_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('content_match', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('permission', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('notify_email', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('notify', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('enabled', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
+    sa.Column('removed', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
@@ -110,15 +120,23 @@ def upgrade() -> None:
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('type', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
     sa.Column('verified', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('vouched', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('selector', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('public_key', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('rsa_key', sa.LargeBinary(), nullable=False),
     sa.Column('ed25519_key', sa.LargeBinary(), nullable=True),
+    sa.Column('check_due', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('failures', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('removed', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id'),
-    sa.UniqueConstraint('account_id', 'name', name='domain_name')
+    sa.UniqueConstraint('account_id', 'name', 'removed', name='domain_name')
     )
+    op.create_index('domain_check_due', 'domain', ['check_due'], unique=False)
+    op.create_index('domain_of_name', 'domain', ['name'], unique=False)
     op.create_table('dropped_list',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -135,6 +153,19 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
     op.create_index('event_submission', 'event', ['account_id', 'submission_id'], unique=False)
+    op.create_table('inbound_route',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.Column('domain', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('expression', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('key', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('action', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id'),
+    sa.UniqueConstraint('account_id', 'key', name='inbound_route_key')
+    )
     op.create_table('ip_entry',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -157,7 +188,7 @@ def upgrade() -> None:
     sa.Column('node', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )
-    op.create_table('list_task',
+    op.create_table('list_send',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -170,6 +201,7 @@ def upgrade() -> None:
     sa.Column('reached', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('last', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('done', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('others', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
@@ -220,7 +252,7 @@ def upgrade() -> None:
     sa.Column('next_due', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('lane', 'account_id', 'priority')
     )
-    op.create_index('ready_next_due', 'ready', ['next_due'], unique=False)
+    op.create_index('ready_next_due', 'ready', ['priority', 'next_due'], unique=False)
     op.create_table('recipient',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -340,7 +372,8 @@ def upgrade() -> None:
     sa.Column('first_recipient', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('recipients', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('content_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.Column('list_task_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('list_send_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('size', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
@@ -381,10 +414,14 @@ def upgrade() -> None:
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('host', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('verified', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.Column('https', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('certificate', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('certificate_key', sa.LargeBinary(), nullable=True),
+    sa.Column('valid_from', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('valid_until', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'id')
+    sa.PrimaryKeyConstraint('account_id', 'id'),
+    sa.UniqueConstraint('account_id', 'host', name='tracking_domain_host')
     )
     op.create_table('webhook',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
@@ -394,7 +431,8 @@ def upgrade() -> None:
     sa.Column('events', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'id')
+    sa.PrimaryKeyConstraint('account_id', 'id'),
+    sa.UniqueConstraint('account_id', 'url', 'api_user_id', name='webhook_url')
     )
     op.create_table('work',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
@@ -440,13 +478,16 @@ def downgrade() -> None:
     op.drop_table('meta')
     op.drop_table('member')
     op.drop_table('login')
-    op.drop_table('list_task')
+    op.drop_table('list_send')
     op.drop_table('lane')
     op.drop_table('label')
     op.drop_table('ip_entry')
+    op.drop_table('inbound_route')
     op.drop_index('event_submission', table_name='event')
     op.drop_table('event')
     op.drop_table('dropped_list')
+    op.drop_index('domain_of_name', table_name='domain')
+    op.drop_index('domain_check_due', table_name='domain')
     op.drop_table('domain')
     op.drop_table('counter')
     op.drop_table('content')

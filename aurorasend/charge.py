@@ -1,0 +1,93 @@
+"""What a submission uses up: balance, the daily quota, and the matching that is judged after them (conventions.md §11,
+steps 11-13).
+
+Called by submission, in accept's transaction. Calls store. A row of the quota is changed by every submission of its
+account, so it is locked as late as can be: `count` is the last statement before the commit. Only submissions that
+something else may refuse too go through `charge`, which comes before they are written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aurorasend.account import ApiUser
+from aurorasend.clock import day
+from aurorasend.codes import Code, Refused
+from aurorasend.config import Settings
+from aurorasend.store import account as accounts
+from aurorasend.store.tx import Tx
+
+
+class Overrun(Exception):
+    """Together they are too many for a quota. Nothing of the transaction may stay: each is to be charged by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """`mails` recipients of one submission, accepted at `created`; `matches` is the verdict of content matching."""
+
+    caller: ApiUser
+    mails: int
+    created: int
+    matches: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the account's quota can refuse it."""
+        return not self.caller.account.check_balance and not self.caller.is_test and self.matches
+
+
+class Charges:
+    def __init__(self, settings: Settings) -> None:
+        self._zone = settings.zone
+        self._daily = settings.limits.daily_quota
+        self._test = settings.limits.test_quota
+
+    async def count(self, tx: Tx, bills: Sequence[Bill]) -> None:
+        """Count plain bills, all of an account and day at once. Raises Overrun."""
+        sums: dict[tuple[int, str], tuple[int, int]] = {}
+        for bill in bills:
+            key = (bill.caller.account.id, day(bill.created, self._zone))
+            mails, _ = sums.get(key, (0, 0))
+            sums[key] = (mails + bill.mails, self._limit(bill))
+        for (account_id, today), (mails, limit) in sorted(sums.items()):
+            if not await accounts.use_quota(tx, account_id, today, mails, limit):
+                raise Overrun
+
+    async def charge(self, tx: Tx, bill: Bill) -> Refused | None:
+        """Charge one bill. A refused one uses up nothing: what was taken for it is given back."""
+        account = bill.caller.account
+        if account.check_balance and not await accounts.spend(tx, account.id, bill.mails):
+            return Refused(Code.BALANCE_TOO_LOW)
+        refused = await self._use_quotas(tx, bill)
+        if refused is not None and account.check_balance:
+            await accounts.spend(tx, account.id, -bill.mails)
+        return refused
+
+    async def _use_quotas(self, tx: Tx, bill: Bill) -> Refused | None:
+        """The account's quota, that of a test user, then matching."""
+        if not await self._use_quota(tx, bill, bill.mails):
+            return Refused(Code.QUOTA_EXCEEDED)
+        refused: Refused | None = None
+        if not await self._use_test_quota(tx, bill, bill.mails):
+            refused = Refused(Code.QUOTA_EXCEEDED)
+        elif not bill.matches:
+            refused = Refused(Code.MATCH_FAILED)
+            await self._use_test_quota(tx, bill, -bill.mails)
+        if refused is not None:
+            await self._use_quota(tx, bill, -bill.mails)
+        return refused
+
+    async def _use_quota(self, tx: Tx, bill: Bill, mails: int) -> bool:
+        """Recipients accepted today, in the API's zone (conventions.md §8)."""
+        today = day(bill.created, self._zone)
+        return await accounts.use_quota(tx, bill.caller.account.id, today, mails, self._limit(bill))
+
+    async def _use_test_quota(self, tx: Tx, bill: Bill, mails: int) -> bool:
+        if not bill.caller.is_test:
+            return True
+        today = f"{day(bill.created, self._zone)} api:{bill.caller.id}"
+        return await accounts.use_quota(tx, bill.caller.account.id, today, mails, self._test)
+
+    def _limit(self, bill: Bill) -> int:
+        own = bill.caller.account.daily_quota
+        return self._daily if own is None else own

@@ -1,0 +1,110 @@
+"""Submissions as the engine needs them: read, parsed once, and kept as long as memory allows.
+
+Called by delivery. Calls store and message. Always: what is kept stays within a budget; a large submission is read
+only when one of its mails is to be tried, never a batch of them at a time.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from aurorasend.content import Attachment, StoredContent
+from aurorasend.event import Origin
+from aurorasend.message import Letter
+from aurorasend.store import delivery as rows
+from aurorasend.store.tx import Row, Store, Tx
+
+BUDGET_BYTES = 64 * 1024 * 1024  # of letters kept
+LARGE_BYTES = 256 * 1024  # of content: more is read for itself
+READ_AT_ONCE = 2  # large contents
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What all recipients of a submission have in common. `bounces`: whether the account's bounce list is applied."""
+
+    origin: Origin
+    domain_id: int
+    domain: str
+    message_id: str
+    batch: bool
+    api_user: str
+    bounces: bool
+    size: int  # bytes of content
+
+    @property
+    def is_large(self) -> bool:
+        return self.size > LARGE_BYTES
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return (self.origin.account_id, self.origin.submission_id)
+
+
+class Letters:
+    """One per process; belongs to its event loop, but for `read`, which only looks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[tuple[int, int], tuple[Letter, int]] = OrderedDict()
+        self._bytes = 0
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
+
+    async def read(self, tx: Tx, account_id: int, ids: Sequence[int]) -> tuple[list[Submitted], dict[int, list[bytes]]]:
+        """The submissions, and the content of those that are neither large nor kept."""
+        found = [_submitted(account_id, row) for row in await rows.submissions(tx, account_id, ids)]
+        missing = [one.origin.submission_id for one in found if not one.is_large and one.key not in self._kept]
+        return found, await rows.contents(tx, account_id, missing) if missing else {}
+
+    def keep(self, submitted: Submitted, parts: Sequence[bytes]) -> Letter:
+        letter = _letter(submitted, parts)
+        size = 3 * submitted.size + 4096  # encoded, parsed
+        self._kept[submitted.key] = (letter, size)
+        self._bytes += size
+        while self._bytes > BUDGET_BYTES and len(self._kept) > 1:
+            _, (_, freed) = self._kept.popitem(last=False)
+            self._bytes -= freed
+        return letter
+
+    async def get(self, submitted: Submitted) -> Letter:
+        """Raises Unavailable."""
+        if (letter := self._known(submitted)) is not None:
+            return letter
+        async with self._reading:
+            if (letter := self._known(submitted)) is not None:
+                return letter
+            account_id, submission_id = submitted.key
+            contents = await self._store.read(lambda tx: rows.contents(tx, account_id, [submission_id]))
+            return self.keep(submitted, contents[submission_id])
+
+    def _known(self, submitted: Submitted) -> Letter | None:
+        known = self._kept.get(submitted.key)
+        if known is None:
+            return None
+        self._kept.move_to_end(submitted.key)
+        return known[0]
+
+
+def _submitted(account_id: int, row: Row) -> Submitted:
+    submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, size, domain, api_user, interception = row
+    return Submitted(
+        origin=Origin(account_id, submission_id, api_user_id, label_id, created),
+        domain_id=domain_id,
+        domain=domain,
+        message_id=message_id,
+        batch=email_type == 1,
+        api_user=api_user,
+        bounces=bool(interception),
+        size=size,
+    )
+
+
+def _letter(submitted: Submitted, parts: Sequence[bytes]) -> Letter:
+    stored = msgspec.msgpack.decode(parts[0], type=StoredContent)
+    attachments = [
+        Attachment(file.name, file.content_type, data, file.cid) for file, data in zip(stored.files, parts[1:], strict=True)
+    ]
+    return Letter(stored.content, attachments, submitted.domain, submitted.message_id, submitted.origin.requested)

@@ -1,0 +1,57 @@
+"""The parent of several workers: what happens when it or a worker is killed, and that a stop ends all of them."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.server import Node
+
+
+@contextmanager
+def two_workers(data: Path) -> Iterator[Node]:
+    node = Node(data, {}, workers=2)
+    try:
+        node.start()
+        asyncio.run(node.ready())
+        yield node
+    finally:
+        node.kill()
+
+
+def wait_until_dead(pids: list[int], limit_s: float) -> list[int]:
+    """Those that still live at the end of the time."""
+    until = time.monotonic() + limit_s
+    while (left := [pid for pid in pids if Path(f"/proc/{pid}/exe").exists()]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.mark.slow
+def test_the_address_is_free_again_when_the_parent_was_killed(tmp_path: Path) -> None:
+    with two_workers(tmp_path / "data") as node:
+        workers = node.worker_pids()
+        assert len(workers) == 2
+        os.kill(node.pid, signal.SIGKILL)
+        assert wait_until_dead(workers, 10) == []
+    node.start()  # at the same address
+    try:
+        asyncio.run(node.ready())
+    finally:
+        node.kill()
+
+
+@pytest.mark.slow
+def test_a_stop_just_after_a_worker_died_ends_all(tmp_path: Path) -> None:
+    with two_workers(tmp_path / "data") as node:
+        time.sleep(0.1)
+        for pid in node.worker_pids():
+            os.kill(pid, signal.SIGKILL)  # the parent waits a little before it starts others
+        time.sleep(0.05)
+        os.kill(node.pid, signal.SIGTERM)
+        assert wait_until_dead([node.pid], 10) == []

@@ -1,0 +1,348 @@
+"""Sends to address lists and mails with appointments, through a node on both engines (mail.md §3, §5, §6a)."""
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from aurorasend import list_send, operate
+from aurorasend.list_send import Expansion, State
+from aurorasend.queue import Claimed, Kind
+from aurorasend.simulator import Internet
+from tests.running import Place, Served, relayed, serving
+
+ALIAS = "news@maillist.example.org"
+STEP = "address_list.step=7"
+
+
+async def fill(served: Served, count: int, alias: str = ALIAS) -> None:
+    user = served.user("main.batch")
+    assert (await served.call("/addresslist/add", {**user, "address": alias, "name": "News"}))["statusCode"] == 200
+    for first in range(0, count, 500):
+        some = range(first, min(first + 500, count))
+        fields = {
+            "address": alias,
+            "members": ";".join(f"m{n}@d{n % 3}.example.net" for n in some),
+            "names": ";".join(f"N{n}" for n in some),
+            "vars": ";".join(f'{{"sum":{n}.0,"name":"no"}}' for n in some),
+        }
+        assert (await served.call("/addressmember/add", {**user, **fields}))["info"]["count"] == len(some)
+
+
+async def sent(served: Served, *aliases: str, **fields: Any) -> dict[str, Any]:
+    given = {"to": ";".join(aliases or (ALIAS,)), "useAddressList": "true", "subject": "For %name%", **fields}
+    return await served.send("main.batch", **given)
+
+
+async def told(served: Served, send_id: int) -> dict[str, Any]:
+    envelope = await served.call("/mail/taskinfo", {**served.user("main.batch"), "maillistTaskId": str(send_id)})
+    assert envelope["statusCode"] == 200, envelope
+    found: dict[str, Any] = envelope["info"]["data"]
+    return found
+
+
+async def is_done(served: Served, send_id: int) -> bool:
+    return bool((await told(served, send_id))["status"] == State.DONE.words)
+
+
+async def over(served: Served, send_id: int) -> None:
+    async def is_over() -> bool:
+        return (await told(served, send_id))["status"] in (State.DONE.words, State.FAILED.words)
+
+    await served.until(is_over, 20)
+
+
+async def made(served: Served) -> list[tuple[int, str]]:
+    found = await served.rows(
+        "SELECT r.position, r.address FROM recipient r "
+        "JOIN submission s ON s.account_id = r.account_id AND s.id = r.submission_id WHERE s.list_send_id > 0 ORDER BY r.id"
+    )
+    return [(position, address) for position, address in found]
+
+
+def everybody(count: int) -> list[tuple[int, str]]:
+    return [(n, f"m{n}@d{n % 3}.example.net") for n in range(count)]
+
+
+async def test_every_member_gets_a_mail_of_its_own(place: Place, internet: Internet) -> None:
+    async with serving(place.data, STEP, relayed(internet), url=place.url) as served:
+        await fill(served, 16)
+        html = "<p>%name% %sum% %recipient% %none%</p>"
+        answer = await sent(served, html=html, cc="cy@example.net", xsmtpapi="not json", respEmailId="false")
+        assert (answer["statusCode"], answer["result"]) == (40821, True)
+        (send_id,) = answer["info"]["maillistTaskId"]
+        await over(served, send_id)
+        await served.settled()
+        shown = await told(served, send_id)
+        assert (shown["addressList"], shown["memberCount"], shown["apiUser"]) == (ALIAS, 16, served.user("main.batch")["apiUser"])
+        assert await made(served) == everybody(16)
+        assert len(internet.mailbox.messages) == 16
+        texts = {mail.recipients[0]: mail.content.decode() for mail in internet.mailbox.messages}
+        body = texts["m5@d2.example.net"]
+        assert re.search(r"\r\nTo: m5@d2\.example\.net\r\n", body) and "\r\nSubject: For N5\r\n" in body
+        assert "Cc:" not in body and "N5" in body and "5.0" in body and "%none%" in body.replace("=25", "%")
+        assert (await served.counted())[(18, 0)] == (await served.counted())[(1, 0)] == 16
+        counted = await served.rows("SELECT used FROM quota")
+        assert counted == [(16,)]
+        life = await served.life((await served.rows("SELECT message_id FROM submission WHERE list_send_id > 0"))[0][0] + "5")
+        assert "m5@d2.example.net: delivered" in life
+
+
+async def test_each_list_of_a_request_is_a_send_with_the_same_content(place: Place, internet: Internet) -> None:
+    async with serving(place.data, STEP, relayed(internet), url=place.url) as served:
+        await fill(served, 3)
+        await fill(served, 2, "other@maillist.example.org")
+        answer = await sent(served, ALIAS, "OTHER@maillist.example.org", html="<p>" + "x" * 300_000 + "</p>")
+        first, second = answer["info"]["maillistTaskId"]
+        assert second == first + 1
+        for send_id in (first, second):
+            await over(served, send_id)
+        await served.settled()
+        assert sorted(position for position, _ in await made(served)) == [0, 0, 1, 1, 2]
+        assert len(await served.rows("SELECT DISTINCT submission_id FROM content")) == 1
+        assert len(await served.rows("SELECT DISTINCT message_id FROM submission")) == 2
+        assert len(internet.mailbox.messages) == 5
+
+
+async def test_a_send_goes_on_where_a_stopped_node_left_it(place: Place) -> None:
+    """Stopped again and again without grace, it neither loses nor repeats a member."""
+    step = "address_list.step=2"
+    async with serving(place.data, "node.roles=api", url=place.url) as served:
+        await fill(served, 600)
+        send_id = (await sent(served))["info"]["maillistTaskId"][0]
+    reached: list[int] = []
+    for _ in range(8):
+        async with serving(place.data, step, url=place.url, stop_s=0.0) as served:
+
+            async def goes_on(served: Served = served) -> bool:
+                return len(await made(served)) > max(reached, default=0) + 120 or await is_done(served, send_id)
+
+            await served.until(goes_on, 20)
+            reached.append(len(await made(served)))
+            if await is_done(served, send_id):
+                break
+    assert len(reached) > 2 and reached[-1] == 600
+    async with serving(place.data, STEP, url=place.url) as served:
+        await over(served, send_id)
+        assert await made(served) == everybody(600)
+        await served.settled()
+        assert (await served.counted())[(18, 0)] == (await served.counted())[(1, 0)] == 600
+
+
+async def test_two_nodes_at_the_same_send_make_each_mail_once(place: Place) -> None:
+    async with serving(place.data, STEP, "node.roles=api", url=place.url) as served:
+        await fill(served, 100)
+        send_id = (await sent(served))["info"]["maillistTaskId"][0]
+        node, account_id = served.running.node, await served.account_id()
+        (work_id,) = (await served.rows("SELECT id FROM work WHERE kind = 4"))[0]
+        claimed = Claimed(account_id, work_id, Kind.LIST, send_id, 1)
+        ids = node.submissions._ids
+        crews = [Expansion(node.store, node.clock, ids, node.settings, served.running.wake) for _ in range(4)]
+        results = [await asyncio.gather(*(crew.attempt(claimed) for crew in crews)) for _ in range(10)]
+        assert [result.again for result in results[-1]] == [None] * 4
+        assert await made(served) == everybody(100)
+        assert (await served.counted())[(18, 0)] == 100
+
+
+async def pause(served: Served, send_id: int, *, pause: bool) -> None:
+    """As the operator does it, in another process."""
+    ask, settings, account_id = operate.pause_list_send, served.running.node.settings, await served.account_id()
+    await asyncio.to_thread(lambda: ask(settings, account_id, send_id, pause=pause))
+
+
+async def test_a_paused_send_waits_and_goes_on(place: Place) -> None:
+    async with serving(place.data, STEP, "node.roles=api", url=place.url) as served:
+        await fill(served, 50)
+        send_id = (await sent(served))["info"]["maillistTaskId"][0]
+        await pause(served, send_id, pause=True)
+        with pytest.raises(operate.Impossible):
+            await pause(served, send_id + 1, pause=True)
+    async with serving(place.data, STEP, url=place.url) as served:
+
+        async def is_put_off() -> bool:
+            now_us = served.clock.now_us()
+            return bool(await served.rows("SELECT 1 FROM work WHERE kind = 4 AND lease = 0 AND due > $1", now_us + 1_000_000))
+
+        await served.until(is_put_off)
+        assert await made(served) == []
+        await pause(served, send_id, pause=False)
+        await over(served, send_id)
+        assert await made(served) == everybody(50)
+
+
+async def test_members_that_come_later_are_not_reached_and_a_deleted_list_ends_it(place: Place) -> None:
+    async with serving(place.data, STEP, "node.roles=api", url=place.url) as served:
+        await fill(served, 20)
+        await fill(served, 20, "gone@maillist.example.org")
+        first, second = (await sent(served, ALIAS, "gone@maillist.example.org"))["info"]["maillistTaskId"]
+        node, account_id, user = served.running.node, await served.account_id(), served.user("main.batch")
+        crew = Expansion(node.store, node.clock, node.submissions._ids, node.settings, served.running.wake)
+        works = dict(await served.rows("SELECT ref, id FROM work WHERE kind = 4"))
+        claimed = Claimed(account_id, works[first], Kind.LIST, first, 1)
+        send = await node.store.read(lambda tx: list_send.rows.get(tx, account_id, first))
+        assert send is not None
+        await node.store.write(lambda tx: crew._begin(tx, send))
+        await served.call("/addressmember/add", {**user, "address": ALIAS, "members": "late@example.net"})
+        await served.call("/addressmember/delete", {**user, "address": ALIAS, "members": "m19@d1.example.net"})
+        await served.call("/addresslist/delete", {**user, "address": "gone@maillist.example.org"})
+        assert (await crew.attempt(claimed)).again is None
+        assert (await crew.attempt(Claimed(account_id, works[second], Kind.LIST, second, 1))).again is None
+        assert await made(served) == everybody(19)
+        assert [(await told(served, each))["status"] for each in (first, second)] == [State.DONE.words, State.FAILED.words]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"to": ""}, 40872),
+        ({"to": "not an alias"}, 40862),
+        ({"to": "none@maillist.example.org"}, 40863),
+        ({"to": ";".join(f"n{n}@maillist.example.org" for n in range(6))}, 40864),
+        ({"to": "empty@maillist.example.org"}, 40255),
+        ({"headers": {"X-A": "a" * 1024}}, 40869),
+        ({"html": " "}, 40870),
+    ],
+)
+async def test_what_is_refused_stores_nothing(place: Place, fields: dict[str, Any], code: int) -> None:
+    async with serving(place.data, url=place.url) as served:
+        await fill(served, 2)
+        await fill(served, 0, "empty@maillist.example.org")
+        answer = await served.send("main.batch", **{"to": ALIAS, "useAddressList": "true", **fields})
+        assert (answer["statusCode"], answer["result"], answer["info"]) == (code, False, {})
+        assert await served.count("list_send") == await served.count("submission") == await served.count("work") == 0
+
+
+async def test_quota_covers_all_members_or_the_send_is_refused(place: Place) -> None:
+    async with serving(place.data, url=place.url) as served:
+        user = served.user("tight.batch")
+        await served.call("/addresslist/add", {**user, "address": ALIAS, "name": "n"})
+        await served.call("/addressmember/add", {**user, "address": ALIAS, "members": "a@example.net;b@example.net"})
+        fields = served.mail("tight.batch", to=ALIAS, useAddressList="true", sendRequestId="r1")
+        first = await served.call("/mail/send", fields)
+        assert first["statusCode"] == 40821
+        assert await served.call("/mail/send", fields) == first
+        assert (await served.call("/mail/send", {**fields, "sendRequestId": "r2"}))["statusCode"] == 40913
+        assert await served.count("list_send") == 1
+
+
+async def test_only_batch_users_send_to_lists_and_others_are_not_told(place: Place) -> None:
+    async with serving(place.data, url=place.url) as served:
+        await fill(served, 1)
+        assert (await served.send("main.trigger", to=ALIAS, useAddressList="true"))["statusCode"] == 40820
+        send_id = str((await sent(served))["info"]["maillistTaskId"][0])
+        for name, given, code in (
+            ("main.trigger", send_id, 6001),
+            ("tight.batch", send_id, 40252),
+            ("main.batch", "", 40231),
+            ("main.batch", "abc", 40231),
+            ("main.batch", "99999", 40252),
+        ):
+            envelope = await served.call("/mail/taskinfo", {**served.user(name), "maillistTaskId": given})
+            assert envelope["statusCode"] == code, (name, given)
+
+
+async def test_v1_takes_addresses_beside_a_list(place: Place) -> None:
+    async with serving(place.data, STEP, url=place.url) as served:
+        await fill(served, 9)
+        user = served.user("main.batch")
+        fields = {"api_user": user["apiUser"], "api_key": user["apiKey"], "from": served.sender("main.batch"), "subject": "s"}
+        fields |= {"html": "<p>%recipient%</p>", "use_maillist": "true", "to": f"Ann@example.net;{ALIAS};bob@example.net"}
+        answer = await served.call("/webapi/mail.send.json", fields)
+        assert answer["message"] == "success"
+        (send_id,) = answer["mail_list_task_id_list"]
+        await over(served, send_id)
+        found = await made(served)
+        assert found[:3] == [(0, "Ann@example.net"), (1, "bob@example.net"), (2, "m0@d0.example.net")]
+        assert len(found) == 11 and (await told(served, send_id))["memberCount"] == 11
+        assert await served.rows("SELECT used FROM quota") == [(11,)]
+        assert (await served.call("/webapi/mail.send.json", {**fields, "to": "x@example.net"}))["message"] == "error"
+
+
+# -- appointments
+
+CALENDAR = {
+    "startTime": "2031-01-15 09:00:00",
+    "endTime": "2031-01-15 10:30:00",
+    "title": "Review",
+    "organizerName": "Ann",
+    "organizerEmail": "ann@example.org",
+    "location": "Room 7",
+    "participatorNames": "Bob",
+}
+
+
+async def invited(served: Served, **fields: Any) -> dict[str, Any]:
+    return await served.call("/mail/sendcalendar", served.mail("main.trigger", **{**CALENDAR, **fields}))
+
+
+async def test_an_appointment_is_told_updated_and_cancelled(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as served:
+        uid = (await invited(served))["info"]["uid"]
+        assert (await invited(served, uid=uid))["info"]["uid"] == uid
+        assert (await invited(served, uid=uid, isUpdate="true"))["statusCode"] == 200
+        assert (await invited(served, uid=uid, isUpdate="true", isCancel="true"))["statusCode"] == 200
+        await served.settled()
+        assert await served.rows("SELECT uid, sequence FROM calendar_event") == [(uid, 2)]
+        assert len(internet.mailbox.messages) == 4
+        assert all(b"text/calendar; method=" in mail.content for mail in internet.mailbox.messages)
+        assert sum(b"method=CANCEL" in mail.content for mail in internet.mailbox.messages) == 1
+
+
+async def test_updates_at_once_each_have_a_number_of_their_own(place: Place) -> None:
+    async with serving(place.data, url=place.url) as served:
+        uid = (await invited(served))["info"]["uid"]
+        answers = await asyncio.gather(*(invited(served, uid=uid, isUpdate="true") for _ in range(4)))
+        accepted = [answer for answer in answers if answer["statusCode"] == 200]
+        assert len(accepted) == 4
+        assert await served.rows("SELECT sequence FROM calendar_event") == [(4,)]
+
+
+async def test_a_refused_appointment_leaves_no_trace(place: Place) -> None:
+    async with serving(place.data, url=place.url) as served:
+        wrong = served.mail("tight.trigger", **CALENDAR, uid="u", to="a@example.net;b@example.net;c@example.net;d@example.net")
+        assert (await served.call("/mail/sendcalendar", wrong))["statusCode"] == 40913
+        assert await served.count("calendar_event") == await served.count("submission") == 0
+
+
+CALENDAR_CODES = [
+    ({"startTime": None}, 40832),
+    ({"startTime": "2031-01-15T09:00:00"}, 40833),
+    ({"startTime": "0001-01-01 00:00:00"}, 40833),
+    ({"endTime": " "}, 40834),
+    ({"endTime": "2031-02-30 09:00:00"}, 40835),
+    ({"endTime": "2031-01-15 08:59:59"}, 40835),
+    ({"title": None}, 40836),
+    ({"title": "a\nb"}, 40837),
+    ({"organizerName": None}, 40838),
+    ({"organizerName": "a\rb"}, 40839),
+    ({"organizerEmail": None}, 40840),
+    ({"organizerEmail": "ann"}, 40841),
+    ({"location": None}, 40842),
+    ({"location": "l" * 999}, 40843),
+    ({"description": " "}, 40844),
+    ({"description": "d" * 65_537}, 40845),
+    ({"participatorNames": None}, 40846),
+    ({"participatorNames": ";;"}, 40847),
+    ({"participatorEmails": " "}, 40848),
+    ({"participatorEmails": "bob"}, 40849),
+    ({"participatorEmails": "a@example.net;b@example.net"}, 40850),
+    ({"isCancel": "perhaps"}, 40876),
+    ({"isUpdate": "perhaps"}, 40876),
+    ({"isCancel": "1"}, 40851),
+    ({"isUpdate": "1", "uid": "unknown"}, 40851),
+    ({"uid": "u" * 256}, 40851),
+    ({"useAddressList": "true"}, 40820),
+    ({"to": None}, 40805),
+    ({"valarmTime": "soon"}, 200),
+]
+
+
+async def test_parameters_of_appointments(place: Place) -> None:
+    async with serving(place.data, url=place.url) as served:
+        for fields, code in CALENDAR_CODES:
+            given = {"to": "ann@example.net", **fields}
+            assert (await invited(served, **given))["statusCode"] == code, fields
+        await served.change("UPDATE account SET calendar = 0")
+        await asyncio.sleep(1.1)  # what was read of a caller is kept for a second
+        assert (await invited(served))["statusCode"] == 6001
