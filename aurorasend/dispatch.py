@@ -104,6 +104,7 @@ class Dispatcher:
         self._in_turn = asyncio.Lock()
         self._draining = False
         self._crowded = False
+        self._in_doubt = False
         self._worker = 0
 
     async def run(self) -> None:
@@ -144,6 +145,9 @@ class Dispatcher:
     async def _take_turn(self) -> float:
         """Returns the seconds until the next look, if nobody wakes us before."""
         self._turn += 1
+        if self._in_doubt and not any(lane.busy for lane in self._lanes.values()):
+            await self._membership.renew()  # gives back all that was ours
+            self._in_doubt = False
         if self._worker != self._membership.worker:  # the lease was lost: nothing that we had is ours
             self._worker = self._membership.worker
             self._lanes = {}
@@ -161,7 +165,9 @@ class Dispatcher:
         chosen = self._choose(keys)
         idle = self._idle_lanes({key.lane for key in keys})
         if chosen or idle:
+            self._in_doubt = True  # when the answer to the commit is lost, we may hold entries that we do not know
             claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
+            self._in_doubt = False
             for lane in idle:
                 self._lanes.pop(lane.name, None)
             await self._start(claimed)
@@ -354,6 +360,13 @@ class Dispatcher:
             except Unavailable as error:
                 log.warning("%d results wait for the store: %s", len(results), error)
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                if len(some) > 1:  # so that only the guilty one is tried again, when its claim has run out
+                    for one in some:
+                        await self._settle([one])
+                    return
+                log.exception("the outcome of an entry cannot be recorded: %s", some[0][2].claimed)
+                return
 
     async def _record(self, tx: Tx, results: Sequence[Result], worker: int, prepared: dict[Kind, Any]) -> None:
         done = [(r.claimed.account_id, r.claimed.id) for r in results if r.again is None]

@@ -49,6 +49,13 @@ class Membership:
         await self._bury_killed()
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
+    async def renew(self) -> None:
+        """Give back all that is leased to us, and go on under a new worker number. Raises Unavailable."""
+        worker, now_us = self.worker, self._clock.now_us()
+        await self._store.write(lambda tx: rows.bury(tx, worker, now_us))
+        await self._register()
+        self._path(worker).unlink(missing_ok=True)
+
     async def leave(self) -> None:
         """Give everything back."""
         if self._keeper is not None:
