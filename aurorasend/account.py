@@ -149,7 +149,9 @@ class Accounts:
             known = await self._read_once(name, now_us)
         if known is None or not _proves(known, key, now_us):  # perhaps the key is newer than what was read
             known = await self._read(name, now_us)
-        return known.caller if known is not None and _proves(known, key, now_us) else None
+            if known is None or not _proves(known, key, now_us):
+                return None
+        return known.caller
 
     def forget(self, account_id: int) -> None:
         """What is known of the callers of an account that was changed; other processes see a change within KEPT_US."""

@@ -232,7 +232,7 @@ def _quick_form(form: bytes) -> Texts | None:
         parsed = parse_query_string(form.decode(), keep_blank=True, csv=False)
     except UnicodeDecodeError:
         return None
-    texts = {name: value if type(value) is list else [value] for name, value in parsed.items()}
+    texts: Texts = {name: value if isinstance(value, list) else [value] for name, value in parsed.items()}
     return None if "\ufffd" in "".join(chain(texts, *texts.values())) else texts
 
 

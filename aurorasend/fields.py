@@ -244,10 +244,7 @@ def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object) -> Slo
 
 
 def _reader(wanted: Field[Any] | FileField[Any], has_default: bool, spellings: frozenset[str]) -> Callable[[Seen], object]:
-    if isinstance(wanted, FileField):
-        read = _file_reader(wanted, spellings)
-    else:
-        read = _text_reader(wanted, has_default, spellings)
+    read = _file_reader(wanted, spellings) if isinstance(wanted, FileField) else _text_reader(wanted, has_default, spellings)
     when = wanted.when
     return read if when is None else lambda seen: read(seen) if when(seen) else _MISSING
 

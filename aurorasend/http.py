@@ -1,6 +1,7 @@
-"""The ASGI app: reads a request within limits, has its endpoint answer, and hands every other path to the pages.
+"""The app of a listener: reads a call within limits, has its endpoint answer, and hands every other path to the pages.
 
-Called by uvicorn, one app per listener. Calls endpoint. Always: no request is held in memory beyond the budget, none
+One per listener. Called by http_connection for calls of the API, which are spared the ASGI interface and what it costs, and
+by uvicorn for all else. Calls endpoint. Always: no request is held in memory beyond the budget, none
 longer than the deadline to arrive; what is answered is an envelope (conventions.md §5.1) with an X-Request-Id, which log
 lines name too. Log lines hold no parameter: run uvicorn with `access_log=False`, its own lines show the query string.
 """
@@ -11,11 +12,12 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.routing import BaseRoute, Router
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from aurorasend.codes import Code
 from aurorasend.endpoint import Endpoint, Envelope, Request, Server
@@ -23,6 +25,7 @@ from aurorasend.endpoint import Endpoint, Envelope, Request, Server
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 1024 * 1024
+CONTENT_TYPE = "application/json;charset=UTF-8"  # conventions.md §5
 DRAIN_S = 10.0  # ours: how long a refused body may still arrive, so that its sender comes to read the answer
 
 Message = MutableMapping[str, Any]
@@ -121,51 +124,57 @@ class HttpApp:
         self._pages = Router(routes=list(pages), default=self._not_found, redirect_slashes=False)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Whatever `call` leaves."""
         if scope["type"] != "http":
             return
         found = self._server.catalogue.find(scope["path"])
         if found is None:
             await self._pages(scope, receive, send)
-        elif scope["method"] not in found.methods:
-            await _reply(send, 405, _routing_error(Code.METHOD_NOT_ALLOWED), _new_id(), {"allow": ", ".join(found.methods)})
         else:
-            await self._call(found, scope, receive, send)
+            await _send_error(send, Code.METHOD_NOT_ALLOWED, {"allow": ", ".join(found.methods)})
 
     async def _not_found(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _reply(send, 404, _routing_error(Code.NOT_FOUND), _new_id())
+            await _send_error(send, Code.NOT_FOUND)
 
-    async def _call(self, found: Endpoint, scope: Message, receive: Receive, send: Send) -> None:
-        request_id, begin, headers = _new_id(), time.perf_counter(), dict(scope["headers"])
-        body = Body(receive, headers, self._budget, self._limits)
-        status, code, closing = 200, Code.SUCCESS, {"connection": "close"}
+    def call(self, cycle: RequestResponseCycle) -> Coroutine[Any, Any, None] | None:
+        """What answers the request of `cycle`; None when it is no call of the API."""
+        found = self._server.catalogue.find(cycle.scope["path"])
+        return None if found is None or cycle.scope["method"] not in found.methods else self._call(found, cycle)
+
+    async def _call(self, found: Endpoint, cycle: RequestResponseCycle) -> None:
+        request_id, begin, headers = _new_id(), time.perf_counter(), dict(cycle.scope["headers"])
+        body = Body(cycle, headers, self._budget, self._limits)
+        status, code = 200, Code.SUCCESS
         try:
             request = Request(
-                query=scope["query_string"],
+                query=cycle.scope["query_string"],
                 content_type=headers.get(b"content-type", b"").decode("latin-1"),
                 body=await body.read(),
                 region=self._regions.of(headers.get(b"host", b"").decode("latin-1")),
-                peer=self._peer(scope, headers),
+                peer=self._peer(cycle.scope["client"], headers),
                 request_id=request_id,
             )
             code, answer = await self._server.answer(found, request)
-            await _reply(send, status, answer, request_id)
+            await _reply(cycle, status, answer, request_id)
         except TooLarge:
-            status, code = 413, Code.BODY_TOO_LARGE
+            status, code, cycle.keep_alive = 413, Code.BODY_TOO_LARGE, False
             await body.drain()
-            await _reply(send, status, _routing_error(code), request_id, closing)
+            await _reply(cycle, status, _routing_error(code), request_id)
         except TooSlow as problem:
-            code = found.unreadable
-            await _reply(send, status, found.envelope.wrap(code, f"{code.message}: {problem}", {}), request_id, closing)
+            code, cycle.keep_alive = found.unreadable, False
+            await _reply(cycle, status, found.envelope.wrap(code, f"{code.message}: {problem}", {}), request_id)
         except Gone:
             log.debug("%s %s: the client hung up", request_id, found.path)
         finally:
             body.release()
+            if not cycle.response_complete:
+                cycle.transport.close()
         log.debug("%s %s %d %s %.1f ms", request_id, found.path, status, code.name, (time.perf_counter() - begin) * 1e3)
 
-    def _peer(self, scope: Message, headers: Mapping[bytes, bytes]) -> str:
+    def _peer(self, client: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> str:
         """The client's address: the socket's, or what trusted proxies say that they saw (conventions.md §3.4)."""
-        peer: str = scope["client"][0] if scope.get("client") else ""
+        peer = client[0] if client else ""
         if not self._proxies:
             return peer
         for hop in reversed(headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
@@ -185,8 +194,10 @@ class HttpApp:
 class Body:
     """The body of one request, read within the limits, holding its share of the budget until released."""
 
-    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes], budget: Budget, limits: Limits) -> None:
-        self._receive = receive
+    def __init__(
+        self, cycle: RequestResponseCycle, headers: Mapping[bytes, bytes], budget: Budget, limits: Limits
+    ) -> None:
+        self._cycle = cycle
         self._budget = budget
         self._limits = limits
         length = headers.get(b"content-length", b"")
@@ -198,6 +209,10 @@ class Body:
         """Raises TooLarge, TooSlow, Gone."""
         if self._length is not None and self._length > self._limits.body_bytes:
             raise TooLarge
+        size = len(self._cycle.body)
+        if not self._cycle.more_body and size <= self._limits.body_bytes and self._budget.try_take(size):
+            self._held = size  # it came with the head, as most do
+            return bytes(self._cycle.body)
         try:
             async with asyncio.timeout(self._limits.body_s):
                 return await self._whole()
@@ -220,11 +235,11 @@ class Body:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _next(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
+        message = await self._cycle.receive()
+        if message["type"] != "http.request":
             raise Gone
-        self._complete = not message.get("more_body", False)
-        return bytes(message.get("body", b""))
+        self._complete = not message["more_body"]
+        return message["body"]
 
     def _hold(self, size: int) -> None:
         if size <= self._held:
@@ -257,12 +272,28 @@ def _routing_error(code: Code) -> bytes:
     return Envelope.STANDARD.wrap(code, code.message, {})
 
 
-async def _reply(send: Send, status: int, body: bytes, request_id: str, more: Mapping[str, str] | None = None) -> None:
-    headers = [
-        (b"content-type", b"application/json;charset=UTF-8"),  # conventions.md §5
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id.encode()),
-    ]
-    headers += [(name.encode(), value.encode()) for name, value in (more or {}).items()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _send_error(send: Send, code: Code, more: Mapping[str, str] | None = None) -> None:
+    """By ASGI."""
+    body = _routing_error(code)
+    headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), "x-request-id": _new_id(), **(more or {})}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": code.number, "headers": encoded})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _reply(cycle: RequestResponseCycle, status: int, body: bytes, request_id: str) -> None:
+    """What uvicorn's `send` does, in one write. Raises Gone."""
+    if cycle.flow.write_paused:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        raise Gone
+    head = [STATUS_LINE[status]]
+    for name, value in cycle.default_headers:
+        head += (name, b": ", value, b"\r\n")
+    close = "" if cycle.keep_alive else "connection: close\r\n"
+    ours = f"content-type: {CONTENT_TYPE}\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n{close}\r\n"
+    cycle.transport.write(b"".join((*head, ours.encode(), body)))
+    cycle.response_complete = True
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()

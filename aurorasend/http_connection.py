@@ -1,12 +1,15 @@
 """uvicorn's connection with two limits that it lacks: how long and how large the head of a request may be.
 
 Called by app (uvicorn.Config). Without them a peer that never ends its head holds a connection, or memory, for ever.
+Calls of the API go straight to http; uvicorn keeps their order, keep-alive, back pressure and graceful stop.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from aurorasend.http import HttpApp
 
 HEAD_S = 30.0  # from the connection, or the first byte of a later request, to the end of the head
 HEAD_BYTES = 64 * 1024  # request line and fields; what is read at once may end a little above it
@@ -20,14 +23,17 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_size = 0
-        self._too_slow: asyncio.TimerHandle | None = None
+        self._head_until = 0.0
+        self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
+        self._in_head = False
+        if self._watch is not None:
+            self._watch.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -43,22 +49,37 @@ class Connection(HttpToolsProtocol):
             self._begin_head()
 
     def on_headers_complete(self) -> None:
-        self._end_head()
+        self._in_head = False
         super().on_headers_complete()
 
-    def _begin_head(self) -> None:
-        self._in_head, self._head_size = True, 0
-        self._too_slow = asyncio.get_running_loop().call_later(self.head_s, self._refuse, b"408 Request Timeout")
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        call = app.call(cycle) if isinstance(app, HttpApp) else None
+        if call is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        task = self.loop.create_task(call)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
-    def _end_head(self) -> None:
-        self._in_head = False
-        if self._too_slow is not None:
-            self._too_slow.cancel()
-            self._too_slow = None
+    def _begin_head(self) -> None:
+        self._in_head, self._head_size, self._head_until = True, 0, self.loop.time() + self.head_s
+        if self._watch is None:
+            self._watch = self.loop.call_later(self.head_s, self._look)
+
+    def _look(self) -> None:
+        """One timer serves many heads: it is set again only when it has run out."""
+        self._watch = None
+        if not self._in_head:
+            return
+        left = self._head_until - self.loop.time()
+        if left > 0:
+            self._watch = self.loop.call_later(left, self._look)
+        else:
+            self._refuse(b"408 Request Timeout")
 
     def _refuse(self, status: bytes) -> None:
         """No envelope: what was sent is no request yet."""
-        self._end_head()
+        self._in_head = False
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.transport.close()

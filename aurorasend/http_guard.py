@@ -160,7 +160,8 @@ class _Asked:
 
 
 async def _exchange(session: aiohttp.ClientSession, asked: _Asked, url: URL) -> Reply:
-    async with session.request(asked.method, url, data=asked.body or None, headers=asked.headers, allow_redirects=False) as answer:
+    body, headers = asked.body or None, asked.headers
+    async with session.request(asked.method, url, data=body, headers=headers, allow_redirects=False) as answer:
         read = bytearray()
         async for chunk in answer.content.iter_any():
             read += chunk

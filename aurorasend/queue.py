@@ -8,6 +8,7 @@ attempt and never loses one (RFC 5321 §6.1: accepting is promising). Nothing re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from aurorasend.clock import HOUR
 from aurorasend.store import queue as rows
@@ -30,9 +31,9 @@ class Priority(IntEnum):
     BATCH = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One entry. `id` is unique in the account; `ref` says what it is about (a recipient, an SMS, an event)."""
+class Work(NamedTuple):
+    """One entry, in the order of its row. `id` is unique in the account; `ref` says what it is about (a recipient, an
+    SMS, an event)."""
 
     account_id: int
     id: int
@@ -74,7 +75,7 @@ class Key:
 
 
 async def put(tx: Tx, works: Iterable[Work]) -> None:
-    await rows.put(tx, [(w.account_id, w.id, int(w.kind), w.lane, w.due, w.priority, w.ref) for w in works])
+    await rows.put(tx, list(works))
 
 
 async def due(tx: Tx, node: int, now_us: int, limit: int) -> list[Key]:

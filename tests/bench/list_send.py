@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from endtoend import sink
-from process import BenchError, memory_mb
+from process import BenchError, cpu_s, memory_mb
 from server import Installation, Ours, install, serving
 
 from aurorasend.clock import SystemClock
@@ -51,6 +51,7 @@ class Seen:
 
     looks: list[tuple[float, int, float]] = field(default_factory=list)
     answers_s: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0  # of the server
 
 
 def main() -> None:
@@ -131,6 +132,7 @@ def measure(at: Installation, url: str, members: int) -> dict[str, object]:
         "seconds": round(ended - begun, 1),
         "seconds_from_kill_to_end": round(ended - killed, 1),
         "made_per_s_before_and_after_the_kill": [round(first), round(second)],
+        "server_cpu_s": round(before_kill.cpu_s + seen.cpu_s, 1),
         "resident_mb_least_and_most": [round(min(memory)), round(max(memory))],
         "longest_answer_s": round(max(before_kill.answers_s + seen.answers_s), 3),
         **report,
@@ -150,6 +152,7 @@ async def watch(at: Installation, url: str, ours: Ours, seen: Seen, until: int) 
         while time.monotonic() < ends:
             made = (await rows(store, _SEND))[0][0]
             seen.looks.append((time.monotonic(), made, memory_mb(ours.pids())))
+            seen.cpu_s = cpu_s(ours.pids())
             if made >= until:
                 return
             asked = time.monotonic()

@@ -112,7 +112,8 @@ async def test_records_are_read_as_mail_servers_read_them(api: Api) -> None:
     made = (await api.call("domain/add", name="a.example"))["data"]
     api.names.add_txt("a.example", "some-site-verification=x")
     api.names.add_txt("a.example", "V=SPF1 ip4:192.0.2.1 +include:SPF.platform.example -all")
-    api.names.add_txt(made["dkim.domain"], "v=DKIM1; k=rsa; p= " + made["dkim.value"].partition("p=")[2][:200] + " " + made["dkim.value"].partition("p=")[2][200:])
+    public = made["dkim.value"].partition("p=")[2]
+    api.names.add_txt(made["dkim.domain"], f"v=DKIM1; k=rsa; p= {public[:200]} {public[200:]}")
     api.names.add_mx("a.example", "mx.elsewhere.example", 5)
     api.names.add_mx("a.example", "MX.platform.example", 10)
     assert (await api.call("domain/checkConfig", name="a.example"))["data"]["verify"] == 7

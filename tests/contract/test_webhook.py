@@ -103,7 +103,8 @@ async def listed(api: Api, **given: object) -> list[tuple[str, str, str]]:
 async def test_parameters(api: Api, receiver: Receiver) -> None:
     for action, given, code in PARAMETERS:
         known = {"url": receiver.url(), "categoryName": "all", "event": "11,1"}
-        assert await api.call(f"webhook/{action}", **{key: value for key, value in (known | given).items() if value is not None}) == code, (action, given)
+        parameters = {key: value for key, value in (known | given).items() if value is not None}
+        assert await api.call(f"webhook/{action}", **parameters) == code, (action, given)
     assert await listed(api) == []
 
 
@@ -121,7 +122,8 @@ async def test_a_url_that_does_not_answer_200_is_refused(api: Api, receiver: Rec
     receiver.answers[method, "/bad"] = status
     assert await api.call("webhook/add", url=receiver.url("/bad"), categoryName="all") == 40707
     assert await api.call("webhook/add", url=receiver.url(), categoryName="all", event="1") == {}
-    assert await api.call("webhook/update", url=receiver.url(), categoryName="all", event="1", newUrl=receiver.url("/bad")) == 40707
+    match = {"url": receiver.url(), "categoryName": "all", "event": "1"}
+    assert await api.call("webhook/update", **match, newUrl=receiver.url("/bad")) == 40707
     assert await listed(api) == [(receiver.url(), "all", "1")]
     api.settle("webhook", probe=False)
     assert await api.call("webhook/add", url=receiver.url("/bad"), categoryName="all") == {}

@@ -46,6 +46,10 @@ async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet)
         await node.accepted(to="other@example.net;allowed@example.net")
         await node.settled()
         assert internet.mailbox.count == 2
+        await node.change("UPDATE account SET bounce_interception = 0")
+        await node.accepted(to="unknown@example.net;angry@example.net")
+        await node.settled()
+        assert [mail.recipients for mail in internet.mailbox.messages[2:]] == [("unknown@example.net",)]
 
 
 async def test_f26_content_is_read_once(data: Path, internet: Internet) -> None:
@@ -80,6 +84,25 @@ async def test_f26_what_cannot_be_read_holds_up_nobody(data: Path) -> None:
         assert (await node.recipients())["broken@example.net"] == (0, 0, 0)
         assert any("could not be loaded" in fault for fault in node.faults.found)
         node.expect_fault()
+
+
+async def test_f26_large_mails_are_eight_at_a_time(data: Path, internet: Internet) -> None:
+    """All of them are stalled by their host, which has room for twelve; small ones of another lane pass by."""
+    host, other = internet.hosts["mx.example.net"], await internet.add_host("mx2.example.net")
+    internet.add_domain("other.example", other)
+    async with serving(data, *by_mx(internet), "delivery.concurrency=12", stop_s=0.1) as node:
+        fields = node.mail(to=";".join(f"stall+{n}@example.net" for n in range(12)))
+        files = {"attachments": ("large.bin", b"\0" * 300_000)}
+        assert (await node.client.post("/mail/send", data=fields, files=files)).json()["statusCode"] == 200
+
+        async def eight_are_open() -> bool:
+            return len(host.open) == 8
+
+        await node.until(eight_are_open)
+        await node.accepted(to="ann@other.example")
+        await node.tried("ann@other.example", 1)
+        assert host.connections == 8
+        await host.close()
 
 
 async def test_f27_the_mail_is_signed(place: Place, internet: Internet) -> None:

@@ -65,6 +65,16 @@ def everybody(count: int) -> list[tuple[int, str]]:
     return [(n, f"m{n}@d{n % 3}.example.net") for n in range(count)]
 
 
+async def test_f49_accepting_a_list_send_stores_no_recipients(place: Place) -> None:
+    async with serving(place.data, "node.roles=api", url=place.url) as served:
+        await fill(served, 16)
+        assert (await sent(served))["statusCode"] == 40821
+        tables = ("submission", "content", "list_send", "work", "recipient", "event")
+        assert [await served.count(table) for table in tables] == [1, 1, 1, 1, 0, 0]
+        assert await served.rows("SELECT used FROM quota") == [(16,)]
+        assert await served.rows("SELECT kind FROM work") == [(Kind.LIST,)]
+
+
 async def test_every_member_gets_a_mail_of_its_own(place: Place, internet: Internet) -> None:
     async with serving(place.data, STEP, relayed(internet), url=place.url) as served:
         await fill(served, 16)
@@ -105,7 +115,7 @@ async def test_each_list_of_a_request_is_a_send_with_the_same_content(place: Pla
         assert len(internet.mailbox.messages) == 5
 
 
-async def test_a_send_goes_on_where_a_stopped_node_left_it(place: Place) -> None:
+async def test_f50_a_send_goes_on_where_a_stopped_node_left_it(place: Place) -> None:
     """Stopped again and again without grace, it neither loses nor repeats a member."""
     step = "address_list.step=2"
     async with serving(place.data, "node.roles=api", url=place.url) as served:
@@ -130,7 +140,7 @@ async def test_a_send_goes_on_where_a_stopped_node_left_it(place: Place) -> None
         assert (await served.counted())[(18, 0)] == (await served.counted())[(1, 0)] == 600
 
 
-async def test_two_nodes_at_the_same_send_make_each_mail_once(place: Place) -> None:
+async def test_f50_two_nodes_at_the_same_send_make_each_mail_once(place: Place) -> None:
     async with serving(place.data, STEP, "node.roles=api", url=place.url) as served:
         await fill(served, 100)
         send_id = (await sent(served))["info"]["maillistTaskId"][0]

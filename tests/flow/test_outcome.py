@@ -61,6 +61,16 @@ async def test_f36_retry_on_both_engines(place: Place, internet: Internet) -> No
         assert len(internet.mailbox.to("greylist@example.net")) == 1
 
 
+async def test_f36_a_refused_login_waits(data: Path, internet: Internet) -> None:
+    host = internet.hosts["mx.example.net"]
+    host.temper = Temper(login=("user", "right"))
+    async with serving(data, f"delivery.route=smtp://user:wrong@{host.address}:{host.port}", clock=ManualClock()) as node:
+        await node.accepted(to="ann@example.net")
+        await node.tried("ann@example.net", 1)
+        assert (await node.recipients())["ann@example.net"] == (18, 0, 1)
+        assert await node.rows("SELECT due, lease FROM work") == [(node.clock.now_us() + MINUTE, 0)]
+
+
 @pytest.mark.parametrize(("user", "life_us"), [("main.trigger", DAY), ("main.batch", 3 * DAY)])
 async def test_f37_there_is_an_end_to_trying(data: Path, internet: Internet, user: str, life_us: int) -> None:
     async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
@@ -82,6 +92,17 @@ async def test_f37_there_is_an_end_to_trying(data: Path, internet: Internet, use
         assert await bounce_list(node) == []
 
 
+async def test_f37_what_nobody_tried_in_time(data: Path, internet: Internet) -> None:
+    """The host would take it the second time."""
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        await node.accepted(to="greylist@example.net")
+        await node.tried("greylist@example.net", 1)
+        node.pass_time(hours=24, seconds=1)
+        await node.settled()
+        assert (await node.recipients())["greylist@example.net"] == (5, 503, 2)
+        assert internet.mailbox.count == 0
+
+
 async def test_f38_no_such_mailbox_ends_it_and_is_remembered(place: Place, internet: Internet) -> None:
     async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
         await node.accepted(to="no-such-user@example.net;550@example.net;data-554@example.net")
@@ -90,6 +111,10 @@ async def test_f38_no_such_mailbox_ends_it_and_is_remembered(place: Place, inter
         assert found["no-such-user@example.net"] == (4, 406, 1)
         assert found["550@example.net"] == found["data-554@example.net"] == (4, 409, 1)
         assert await bounce_list(node) == [("no-such-user@example.net", 1, HOUR)]
+        await node.accepted(to="no-such-user@qq.com")
+        await node.settled()
+        assert ("no-such-user@qq.com", 1, DAY) in await bounce_list(node)
+        await node.change("DELETE FROM suppression WHERE key = 'no-such-user@qq.com'")
         connections = internet.hosts["mx.example.net"].connections
         node.pass_time(minutes=59)
         await node.accepted(to="No-Such-User@example.net")
@@ -99,7 +124,7 @@ async def test_f38_no_such_mailbox_ends_it_and_is_remembered(place: Place, inter
         node.pass_time(minutes=2)
         await node.accepted(to="no-such-user@example.net")
         await node.settled()
-        assert (await node.counted())[4, 406] == 2
+        assert (await node.counted())[4, 406] == 3
         assert await bounce_list(node) == [("no-such-user@example.net", 2, 4 * HOUR)]
 
 

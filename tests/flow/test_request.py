@@ -28,6 +28,8 @@ async def test_f2_what_is_no_call_is_answered_in_the_envelope(data: Path) -> Non
             envelope = answer.json()
             assert set(envelope) == {"result", "statusCode", "message", "info"}
             assert envelope["result"] is False and envelope["info"] == {}
+        unreadable = await node.client.post("/mail/send", content=b"{", headers={"content-type": "application/json"})
+        assert (unreadable.json()["statusCode"], unreadable.json()["result"]) == (40902, False)
         assert await node.count("submission") == 0
 
 
@@ -86,6 +88,19 @@ async def test_f6_the_limit_of_a_minute_is_that_of_all_nodes(data: Path) -> None
         assert await code(one, subject="") == 50001
         one.pass_time(seconds=61)
         assert await code(other) == 200
+
+
+async def test_f6_who_may_not_send_is_not_counted(data: Path) -> None:
+    async with serving(data, clock=ManualClock()) as node:
+        for change, back in (("ip_filter = 1", "ip_filter = 0"), ("frozen = 0", "frozen = 0")):
+            await node.change(f"UPDATE account SET {change}")
+            await node.change("UPDATE api_user SET permission = $1", '{"mail":{"send":false}}' if change == back else "")
+            node.pass_time(seconds=2)  # the caller is trusted for one
+            assert [(await node.send("rated.trigger"))["statusCode"] for _ in range(6)] == [6001] * 6
+            await node.change(f"UPDATE account SET {back}")
+        await node.change("UPDATE api_user SET permission = ''")
+        node.pass_time(seconds=2)
+        assert [(await node.send("rated.trigger"))["statusCode"] for _ in range(6)] == [200] * 5 + [50001]
 
 
 async def test_f7_the_first_wrong_field_answers(data: Path) -> None:

@@ -26,6 +26,8 @@ async def test_f45_a_key_or_a_signature_in_any_region(data: Path) -> None:
         for listener in ("sg", "us", "hk"):
             sent = await node.call("/smsapi/send", sms(node, phone=f"+659123456{len(listener)}"), listener)
             assert sent["statusCode"] == 200
+        ours = {**node.user("main.trigger"), "templateId": "123456", "phone": "+6591234560", "vars": '{"code":"1"}'}
+        assert (await node.call("/smsapi/send", ours, "us"))["statusCode"] == 200
         signed = sms(node)
         key = signed.pop("smsKey")
         signed["signature"] = sign("md5", key, signed.items())
@@ -45,6 +47,9 @@ async def test_f46_one_transaction_without_those_over_a_limit(place: Place) -> N
         assert (both["info"]["successCount"], both["info"]["failedCount"]) == (1, 1)
         assert both["info"]["smsIds"][0].endswith("$+6591234568")
         assert [await node.count(table) for table in ("sms_submission", "sms_message", "work", "event")] == [3, 3, 3, 3]
+        none = await node.call("/smsapi/send", sms(node, phone="12,+6591234569"))
+        assert (none["statusCode"], none["info"]["successCount"]) == (311, 1)
+        assert [await node.count(table) for table in ("sms_submission", "sms_message", "work", "event")] == [4, 4, 4, 4]
         assert await node.rows("SELECT DISTINCT lane FROM work") == [("sms:simulator#0",)]
         if node.running.node.store.engine == "postgres":  # which can tell the transaction of a row
             newest = "(SELECT max(id) FROM sms_submission)"

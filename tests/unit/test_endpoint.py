@@ -22,6 +22,7 @@ from aurorasend.codes import Code, Refused, Unavailable
 from aurorasend.endpoint import Answer, Auth, Call, Catalogue, Envelope, Frequency, Info, Server, changed, endpoint, one
 from aurorasend.fields import Field, text
 from aurorasend.http import Budget, HttpApp, Limits
+from aurorasend.http_connection import Connection
 
 Word = Annotated[
     str, Field("word", text(5), empty=Code.LABEL_NAME_EMPTY, invalid=Code.LABEL_NAME_LENGTH, too_long=Code.LABEL_NAME_LENGTH)
@@ -103,6 +104,7 @@ class Caller:
     name: str
     allowed: bool = True
     permitted: bool = True
+    denied: frozenset[str] = frozenset()
 
     def admits(self, peer: str) -> bool:
         return self.allowed
@@ -169,7 +171,9 @@ async def running(**how: Any) -> AsyncIterator[Running]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     served = uvicorn.Server(
-        uvicorn.Config(app, log_level="error", lifespan="off", ws="none", access_log=False, proxy_headers=False)
+        uvicorn.Config(
+            app, http=Connection, log_level="error", lifespan="off", ws="none", access_log=False, proxy_headers=False
+        )
     )
     task = asyncio.create_task(served.serve(sockets=[listener]))
     port = listener.getsockname()[1]

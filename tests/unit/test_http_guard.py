@@ -138,7 +138,8 @@ def test_what_is_public(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "inside.example", "a.localhost", "mixed.example", "v6.example"]
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "inside.example", "a.localhost", "mixed.example", "v6.example"],
 )
 async def test_private_addresses_are_not_called(host: str) -> None:
     """Nobody is even connected to."""
@@ -227,7 +228,13 @@ async def test_a_compressed_answer_stays_so() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 999999 X\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000, b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"],
+    [
+        b"",
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 999999 X\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+    ],
 )
 async def test_nonsense_is_no_answer(said: bytes) -> None:
     site = Site(said)
