@@ -18,7 +18,9 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 _percent_encoded = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*").fullmatch
 _path = re.compile(r".*[/\\]", re.DOTALL).sub
-_content_id = re.compile(r"[!-;=?-~]{1,250}").fullmatch  # RFC 2045 §7, RFC 2392; ours: ASCII, and room in one line
+# RFC 2045 §7, RFC 2392: what may stand in <> unquoted; ours: room in one line. What message would have to change is
+# refused, since the html would not find its image.
+_content_id = re.compile(r"[\w!#$%&'*+./=?^`{|}~@-]{1,200}", re.ASCII).fullmatch
 
 
 def read(name: str, content_type: str, data: bytes) -> Attachment | None:
@@ -39,6 +41,8 @@ def file_name(given: str) -> str:
         except UnicodeError:
             pass
     name = _path("", given).strip()
+    if name in (".", ".."):  # a folder, not a file
+        return ""
     return name if not unclean(name) else "".join(sign for sign in name if not unclean(sign))
 
 

@@ -172,6 +172,8 @@ class Mail:
                 return await self._send(await self._envelope(due))
         except Unavailable as error:
             return outcome.unreachable(f"not tried, the store is away: {error}"), None
+        except TooLong as problem:  # of a list: what its members bring is not looked at before
+            return outcome.unfit(f"not sent: {problem}"), None
         except Exception:
             log.exception("recipient %d of account %d could not be tried", due.claimed.ref, due.claimed.account_id)
             return outcome.unreachable("not tried: a fault of the sending system"), None

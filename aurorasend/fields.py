@@ -380,17 +380,21 @@ Days = Annotated[
 ]
 StartDate = Annotated[
     date,
-    Field("startDate", date_text, invalid=Code.START_DATE_INVALID, doc="First day.", example="2026-01-01"),
+    Field(
+        "startDate", date_text, invalid=Code.START_DATE_INVALID, aliases=("start_date",), doc="First day.", example="2026-01-01"
+    ),
 ]
 EndDate = Annotated[
     date,
-    Field("endDate", date_text, invalid=Code.END_DATE_INVALID, doc="Last day.", example="2026-01-31"),
+    Field("endDate", date_text, invalid=Code.END_DATE_INVALID, aliases=("end_date",), doc="Last day.", example="2026-01-31"),
 ]
 
 
 def period(days: int | None, first: date | None, last: date | None, *, today: date, longest: int) -> tuple[date, date]:
     """First and last day of a ranged query of at most `longest` days; dates win (conventions.md §6). Raises Refused."""
     if first is None and last is None and days is not None:
+        if days > longest:
+            raise Refused(Code.DAYS_INVALID, f"no more than {longest}")
         first, last = today - timedelta(days=days - 1), today
     if first is None:
         raise Refused(Code.START_DATE_INVALID)

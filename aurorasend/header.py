@@ -41,7 +41,8 @@ _specials = re.compile(r'[\\"]').sub
 _given_type = re.compile(r"\s*([\w!#$&.+^-]{1,64}/[\w!#$&.+^-]{1,64})\s*(?:;|$)", re.ASCII).match
 _charset = re.compile(r';\s*charset\s*=\s*"?([\w.:+-]{1,40})', re.ASCII | re.IGNORECASE).search
 _plain_file_name = re.compile(r"(?!.*=\?)[!#-\[\]-~](?:[ !#-\[\]-~]{0,50}[!#-\[\]-~])?").fullmatch  # ASCII without " and \
-_percent_pieces = re.compile(r"(?:%..|[^%]){1,18}").findall
+# Whole characters of UTF-8: some readers decode each piece by itself.
+_percent_pieces = re.compile(r"(?:[^%]|%[0-7].|%[C-F].(?:%[89AB].)+){1,18}").findall
 
 
 def clean(text: str) -> str:

@@ -1,9 +1,9 @@
 """The app of a listener: reads a call within limits, has its endpoint answer, and hands every other path to the pages.
 
-One per listener. Called by http_connection for calls of the API, which are spared the ASGI interface and what it costs, and
-by uvicorn for all else. Calls endpoint. Always: no request is held in memory beyond the budget, none
-longer than the deadline to arrive; what is answered is an envelope (conventions.md §5.1) with an X-Request-Id, which log
-lines name too. Log lines hold no parameter: run uvicorn with `access_log=False`, its own lines show the query string.
+One per listener. Called by http_connection for calls of the API, which are spared the ASGI interface and what it costs,
+and by uvicorn for all else. Calls endpoint. Always: no request is held in memory beyond the budget, none longer than the
+deadline to arrive; what is answered is an envelope (conventions.md §5.1) with an X-Request-Id, which log lines name too.
+Log lines hold no parameter: run uvicorn with `access_log=False`, its own lines show the query string.
 """
 
 import asyncio
@@ -130,6 +130,8 @@ class HttpApp:
         found = self._server.catalogue.find(scope["path"])
         if found is None:
             await self._pages(scope, receive, send)
+        elif scope["method"] in found.methods:
+            raise RuntimeError("calls come by http_connection.Connection, with no middleware before this app")
         else:
             await _send_error(send, Code.METHOD_NOT_ALLOWED, {"allow": ", ".join(found.methods)})
 
@@ -194,9 +196,7 @@ class HttpApp:
 class Body:
     """The body of one request, read within the limits, holding its share of the budget until released."""
 
-    def __init__(
-        self, cycle: RequestResponseCycle, headers: Mapping[bytes, bytes], budget: Budget, limits: Limits
-    ) -> None:
+    def __init__(self, cycle: RequestResponseCycle, headers: Mapping[bytes, bytes], budget: Budget, limits: Limits) -> None:
         self._cycle = cycle
         self._budget = budget
         self._limits = limits
@@ -209,10 +209,13 @@ class Body:
         """Raises TooLarge, TooSlow, Gone."""
         if self._length is not None and self._length > self._limits.body_bytes:
             raise TooLarge
-        size = len(self._cycle.body)
-        if not self._cycle.more_body and size <= self._limits.body_bytes and self._budget.try_take(size):
-            self._held = size  # it came with the head, as most do
-            return bytes(self._cycle.body)
+        cycle = self._cycle
+        size = len(cycle.body)
+        is_here = not cycle.more_body and not cycle.disconnected  # it came with the head, as most do
+        if is_here and size <= self._limits.body_bytes and self._budget.try_take(size):
+            self._held = size
+            body, cycle.body = bytes(cycle.body), bytearray()
+            return body
         try:
             async with asyncio.timeout(self._limits.body_s):
                 return await self._whole()
@@ -282,11 +285,11 @@ async def _send_error(send: Send, code: Code, more: Mapping[str, str] | None = N
 
 
 async def _reply(cycle: RequestResponseCycle, status: int, body: bytes, request_id: str) -> None:
-    """What uvicorn's `send` does, in one write. Raises Gone."""
+    """What uvicorn's `send` does, in one write; nothing when the client is gone."""
     if cycle.flow.write_paused:
         await cycle.flow.drain()
     if cycle.disconnected:
-        raise Gone
+        return
     head = [STATUS_LINE[status]]
     for name, value in cycle.default_headers:
         head += (name, b": ", value, b"\r\n")

@@ -29,6 +29,7 @@ _FOOTER = "%footer"
 
 _message_id = re.compile(r"[A-Za-z0-9._-]{1,200}").fullmatch
 _one_click_link = re.compile(r"https://[!-;=?-~]{1,900}").fullmatch
+_own_id = re.compile(r"[!-~]{1,900}").fullmatch  # one word, kept as given (spec mail.md §6); no encoded words in an id
 _content_id_unsafe = re.compile(r"[^\w!#$%&'*+./=?^`{|}~@-]", re.ASCII).sub
 _base64_lines = re.compile(rb".{1,76}").findall  # RFC 2045 §6.8
 
@@ -112,8 +113,8 @@ class Letter:
         return Composed(fields, body, self._is_utf8 or not target.address.rpartition("@")[0].isascii())
 
     def subject_of(self, target: Target) -> str:
-        """The subject of this recipient's mail as text, for lists of mail."""
-        return self._subject.fill(self._values(target, NO_LINKS))
+        """The subject of this recipient's mail as a reader sees it, for lists of mail."""
+        return header.clean(self._subject.fill(self._values(target, NO_LINKS)))
 
     def _values(self, target: Target, links: Links) -> dict[str, str]:
         """Values by name for the text and the subject. A customer's own unsubscribe link wins (events.md §10.1)."""
@@ -156,8 +157,10 @@ def _customer_fields(content: Content) -> list[Field]:
     seen = {"reply-to"} if content.reply_to else set()
     for name, value in content.headers:
         lower = name.lower()
-        if not header.is_field_name(name) or header.is_reserved(name) or (lower in _SINGLE and lower in seen):
+        if not header.is_field_name(name) or header.is_reserved(name):
             continue
+        if lower in _SINGLE and (lower in seen or not value.strip() or (lower == "message-id" and not _own_id(value.strip()))):
+            continue  # these have a syntax: an empty one is none, as elsewhere (conventions.md §4)
         seen.add(lower)
         fields += _customer_reply_to(value) if lower == "reply-to" else [header.customer_field(name, value)]
     return fields

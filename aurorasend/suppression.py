@@ -1,6 +1,7 @@
 """Who must not be mailed: the lists of an account, asked before every attempt, and the bounce list that we fill.
 
-Called by delivery. Calls store. Source: data.md §7.4 (expiry), §11.4 (order and texts).
+Called by delivery and, for what customers see and change of the lists, by api. Calls store. Source: data.md §7-§10
+(the lists), §7.4 (expiry), §11 (what is allowed all the same), §11.4 (order and texts).
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,13 +9,18 @@ from dataclasses import dataclass
 
 from aurorasend.address import normalise
 from aurorasend.clock import DAY, HOUR
+from aurorasend.codes import Code, Refused
 from aurorasend.outcome import Fate, Outcome
+from aurorasend.store import api_user as api_users
 from aurorasend.store import suppression as rows
-from aurorasend.store.tx import Tx
+from aurorasend.store.suppression import Search
+from aurorasend.store.tx import EVER, Tx
 
 TENCENT = frozenset({"qq.com", "vip.qq.com", "foxmail.com"})  # data.md §7.4
 FIRST_STRIKES = (HOUR, 4 * HOUR, 8 * HOUR, DAY)  # data.md §7.4, then doubling
 MOST_DAYS, MOST_DAYS_TENCENT = 180, 30
+ALL = "all"  # how customers write a scope that is not one API_USER's
+BOUNCES_ONLY = 1  # kind of an allowance, data.md §7.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class Entry:
 
     list: str
     scope: str
+    kind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,10 @@ class Listed:
     def verdict(self, address: str, api_user: str, *, bounces: bool) -> Outcome | None:
         """Why `api_user` must not mail `address`, or None. `bounces`: whether the bounce list is applied."""
         found = [*self.entries.get(key_of(address), ()), *self.entries.get(domain_key(address), ())]
-        mine = [entry.list for entry in found if entry.scope in ("", api_user)]
-        if not mine or "allow" in mine:
+        applying = [entry for entry in found if entry.scope in ("", api_user)]
+        mine = [entry.list for entry in applying]
+        allowed = {entry.kind for entry in applying if entry.list == "allow"}
+        if not found or 0 in allowed:
             return None
         for name in ("block", "unsubscribe"):
             if name in mine:
@@ -43,7 +52,8 @@ class Listed:
         everywhere = [entry.list for entry in found]
         if "complaint" in everywhere:
             return OUTCOMES["complaint"]
-        return OUTCOMES["bounce"] if bounces and "bounce" in everywhere else None
+        applied = bounces and BOUNCES_ONLY not in allowed
+        return OUTCOMES["bounce"] if applied and "bounce" in everywhere else None
 
 
 # The texts are the documented ones, with their odd punctuation (data.md §11.4).
@@ -67,8 +77,8 @@ def domain_key(address: str) -> str:
 async def look_up(tx: Tx, account_id: int, addresses: Iterable[str], now_us: int) -> Listed:
     keys = sorted({key for address in addresses for key in (key_of(address), domain_key(address))})
     entries: dict[str, list[Entry]] = {}
-    for key, name, scope in await rows.find(tx, account_id, keys, now_us):
-        entries.setdefault(key, []).append(Entry(name, scope))
+    for key, name, scope, kind in await rows.find(tx, account_id, keys, now_us):
+        entries.setdefault(key, []).append(Entry(name, scope, kind))
     return Listed(entries)
 
 
@@ -91,3 +101,49 @@ async def bounced(tx: Tx, account_id: int, address: str, reason: str, now_us: in
 async def delivered(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:
     """A delivery shows that the mailbox exists: its strikes are forgotten."""
     await rows.forget(tx, account_id, sorted({key_of(address) for address in addresses}))
+
+
+# -- what customers change
+
+
+async def scope_of(tx: Tx, account_id: int, name: str) -> str:
+    """The scope that `name` means: "all", or an API_USER of the account. Raises Refused (40016)."""
+    if name == ALL:
+        return ""
+    if await api_users.get(tx, account_id, name) is None:
+        raise Refused(Code.API_USER_LIST_INVALID, "unknown API_USER")
+    return name
+
+
+async def block(tx: Tx, account_id: int, keys: Sequence[str], name: str, times: tuple[int, int]) -> int:
+    """Block `keys` for `name`, an API_USER or "all", over `times` = (now, end); how many (data.md §10.2). Raises Refused."""
+    scope = await scope_of(tx, account_id, name)
+    for key in keys:
+        await rows.add_or_extend(tx, account_id, (key, "block", scope), times)
+    return len(keys)
+
+
+async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us: int) -> list[str]:
+    """Void all lists for `keys` and `name`; which of them were not on the allow list yet (data.md §11.2). Raises Refused."""
+    scope = await scope_of(tx, account_id, name)
+    new = []
+    for key in keys:
+        if await rows.allow_wholly(tx, account_id, key, scope):
+            continue
+        if await rows.add(tx, account_id, (key, "allow", scope), (now_us, EVER)):
+            new.append(key)
+    return new
+
+
+async def unsubscribe(tx: Tx, account_id: int, address: str, api_user: str, now_us: int) -> rows.Entry:
+    """The record, made now unless there is one for this API_USER (data.md §8.2)."""
+    key = key_of(address)
+    await rows.add(tx, account_id, (key, "unsubscribe", api_user), (now_us, EVER))
+    found = await rows.page(tx, account_id, Search(list="unsubscribe", keys=[key], scopes=[api_user]), (0, 1))
+    return found[0]
+
+
+async def release(tx: Tx, account_id: int, search: Search, now_us: int) -> int:
+    """Take entries off the bounce list, strikes and all, and keep their addresses off it; how many (data.md §7.2)."""
+    await rows.allow(tx, account_id, search, now_us)
+    return await rows.delete(tx, account_id, search)

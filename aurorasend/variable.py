@@ -6,15 +6,31 @@ variables. The one exception is `section`, which is for values (spec mail.md §8
 
 import re
 from binascii import b2a_qp
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 UNSUBSCRIBE = "user_defined_unsubscribe_link"  # spec mail.md §8.4
 UNSUBSCRIBE_VARIABLE = f"%%{UNSUBSCRIBE}%%"
 
+# Ours: characters that variables put into a mail. A value may stand in a text any number of times, and a section in a value
+# again, so that a request of 1 MiB could ask for a mail of many GB. What a request brings may fill half of it, so that what
+# the service fills in itself never is too much.
+MAX_FILLED = 16 << 20
+MAX_GIVEN = MAX_FILLED // 2
+MAX_LINE = 16 << 10  # ours: of one line; many servers cut or refuse a head of more than 100 KB
+
 _NAME = r"""[^%\s"']{1,64}"""  # spec mail.md §8.4
 _placeholders = re.compile(rf"(%%{_NAME}%%|%{_NAME}%)").split
 _variables = re.compile(rf"%({_NAME})%").sub
+_in_values = re.compile(rf"%({_NAME})%").finditer
+
+
+class TooLong(ValueError):
+    """Variables would fill in more than a mail may have."""
+
+    def __init__(self) -> None:
+        super().__init__("variables fill in more than a mail may have")
 
 
 class Hole(NamedTuple):
@@ -40,15 +56,42 @@ def parse(text: str, common: Mapping[str, str]) -> list[Part]:
     return [part for part in parts if part]
 
 
+def check_filled(line: str, body: str, rows: Sequence[Mapping[str, str]], section: Mapping[str, str]) -> None:
+    """Raises TooLong if the values of one recipient (`rows` has one dict for each) fill in more than a mail may have."""
+    longest = max([len(value) for values in rows for value in values.values()], default=0)
+    if not section and line.count("%") // 2 * longest <= MAX_LINE and body.count("%") // 2 * longest <= MAX_GIVEN:
+        return  # as nearly always
+    in_line, in_body = _names(line), _names(body)
+    for values in rows:
+        sizes = {name: _resolved_size(value, section) for name, value in values.items()}
+        of_line, of_body = (sum(sizes.get(name, 0) * n for name, n in names.items()) for names in (in_line, in_body))
+        if of_line > MAX_LINE or max(of_body, sum(sizes.values())) > MAX_GIVEN:
+            raise TooLong
+
+
+def _names(text: str) -> Counter[str]:
+    """How often each variable stands in `text`."""
+    return Counter(placeholder.strip("%") for placeholder in _placeholders(text)[1::2])
+
+
+def _resolved_size(value: str, section: Mapping[str, str]) -> int:
+    """Characters of `value` when its sections are resolved."""
+    if not section or "%" not in value:
+        return len(value)
+    return len(value) + sum(len(section.get(found[1], found[0])) for found in _in_values(value))
+
+
 def outside_variables(change: Callable[[str], str], text: str) -> str:
     """`text` with `change` applied to all of it but the variables."""
     return "".join([piece if at % 2 else change(piece) for at, piece in enumerate(_placeholders(text))])
 
 
 def resolve_sections(values: dict[str, str], section: Mapping[str, str]) -> dict[str, str]:
-    """`values` with the variables inside them replaced once by `section` (spec mail.md §8.1)."""
+    """`values` with the variables inside them replaced once by `section` (spec mail.md §8.1). Raises TooLong."""
     if not section:
         return values
+    if sum(_resolved_size(value, section) for value in values.values()) > MAX_FILLED:
+        raise TooLong
     return {name: _variables(lambda found: section.get(found[1], found[0]), value) for name, value in values.items()}
 
 
@@ -60,7 +103,11 @@ class Line:
         self.is_constant = not any(isinstance(part, Hole) for part in self._parts)
 
     def fill(self, values: Mapping[str, str]) -> str:
-        return "".join([part if isinstance(part, str) else values.get(*part) for part in self._parts])
+        """Raises TooLong."""
+        filled = [part if isinstance(part, str) else values.get(*part) for part in self._parts]
+        if sum(map(len, filled)) > 2 * MAX_LINE:
+            raise TooLong
+        return "".join(filled)
 
 
 class Body:
@@ -75,6 +122,9 @@ class Body:
         self.is_constant = not self._holes
 
     def fill(self, values: Mapping[str, str]) -> bytes:
+        """Raises TooLong."""
+        if sum([len(values.get(name, "")) for _, name in self._holes]) > MAX_FILLED:
+            raise TooLong
         given = {name: quoted_printable(values[name]) for name in self._names if name in values}
         coded = self._coded.copy()
         for at, name in self._holes:

@@ -79,6 +79,8 @@ _STRING = msgspec.json.Decoder(str)
 # spec §8.4, README settled 10: a key may lack both signs, not one of them; system variables have two on each side.
 _variable_name = re.compile(r"""(%{0,2})([^%\s"']{1,64})\1""").fullmatch
 
+_nul = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search  # JSON has no other spelling of it
+
 _SWITCHES = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -86,6 +88,8 @@ def parse(text: str) -> XSmtpApi:
     """Read and check `text`; raises Refused with the first failing code, in the order of the members."""
     members = _members(text)
     to = _recipients(members)
+    if "\\u0000" in text and _nul(text):
+        raise Refused(Code.XSMTPAPI_INVALID, "NUL is not allowed")  # as in a body; PostgreSQL cannot keep it
     filters = _typed(_FILTERS, members["filters"]) if "filters" in members else _Filters()
     if "settings" in members:
         _typed(_SETTINGS, members["settings"])  # ours: unsubscribe pages come later, until then the default page

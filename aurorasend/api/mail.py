@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from aurorasend import list_send, template
+from aurorasend import list_send, template, variable
 from aurorasend.account import ApiUser
 from aurorasend.api import mail_fields as f
 from aurorasend.api.mail_values import MAX_LISTS, Headers
@@ -432,6 +432,7 @@ def content_of(caller: ApiUser, p: Sending, subject: str, bodies: Bodies) -> Con
 
 def submission_of(caller: ApiUser, p: Sending, content: Content, attachments: tuple[Attachment, ...]) -> Submission:
     x = p.xsmtpapi
+    _check_filled(x, content)
     if x.to:
         targets = tuple(map(Target, x.to, x.variables)) if x.variables else tuple(map(Target, x.to))
     else:
@@ -450,6 +451,16 @@ def submission_of(caller: ApiUser, p: Sending, content: Content, attachments: tu
         send_domain=x.send_domain,
         lists=p.lists,
     )
+
+
+def _check_filled(x: XSmtpApi, content: Content) -> None:
+    """Raises Refused (40813, that of a value over 1 MiB) for variables that would make a mail of many MiB."""
+    body = f"{content.html or content.plain or ''}{content.summary or ''}"
+    rows, section = ((x.pubsub,), {}) if x.pubsub else (x.variables, x.section)
+    try:
+        variable.check_filled(content.subject, body, rows, section)
+    except variable.TooLong as problem:
+        raise Refused(Code.XSMTPAPI_INVALID, str(problem)) from problem
 
 
 def content_hash(p: Sending) -> bytes:

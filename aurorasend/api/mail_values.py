@@ -116,6 +116,8 @@ def subject_line(given: str) -> str:
 
 @parser(Kind.TOO_LONG, schema={"type": "string"})
 def summary_text(given: str) -> str:
+    if "\0" in given:
+        raise Trouble(Kind.INVALID, "NUL is not allowed")
     if len(given.encode(errors="replace")) > MAX_SUMMARY:
         raise Trouble(Kind.TOO_LONG)
     return given
@@ -134,6 +136,8 @@ def label_number(given: str) -> int:
 
 @parser(Kind.TOO_LONG, Kind.TOO_MANY, schema={"type": "string"})
 def tag_list(given: str) -> tuple[str, ...]:
+    if "\0" in given:
+        raise Trouble(Kind.INVALID, "NUL is not allowed")
     tags = tuple(tag for element in given.split(";") if (tag := element.strip()))
     if len(tags) > MAX_TAGS:
         raise Trouble(Kind.TOO_MANY, f"sendTags should be no more than {MAX_TAGS}")
@@ -152,7 +156,7 @@ def custom_headers(given: str) -> Headers:
         values = {name: _header_value(raw) for name, raw in _HEADERS.decode(given.encode()).items()}
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
         raise Trouble(Kind.INVALID, "not a JSON object of strings") from problem
-    if not all(map(is_field_name, values)) or any(unclean(value) for value in values.values()):
+    if not all(map(is_field_name, values)) or any(unclean(decode_words(value)) or unclean(value) for value in values.values()):
         raise Trouble(Kind.INVALID, "a name or value that cannot stand in a header")
     for name, value in values.items():
         if name.lower().startswith("sc-custom-") and (not value.strip() or "." in value):

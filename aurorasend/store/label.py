@@ -1,5 +1,6 @@
 """Rows of labels. The rules are in aurorasend.label."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from aurorasend.store.tx import Statement, Tx
@@ -22,6 +23,8 @@ _PAGE = Statement(
     "SELECT id, name, created, updated FROM label WHERE account_id = $1 AND folded LIKE $2 ESCAPE '!' "
     "ORDER BY created DESC, id DESC LIMIT $3 OFFSET $4"
 )
+_NAMES = Statement("SELECT id, name FROM label WHERE account_id = $1 AND id IN ids($2)")
+_LIKE = Statement("SELECT id FROM label WHERE account_id = $1 AND folded LIKE $2 ESCAPE '!'")
 _ADD = Statement(
     "INSERT INTO label (account_id, id, name, folded, created, updated) VALUES ($1, $2, $3, $4, $5, $5) "
     "ON CONFLICT (account_id, name) DO NOTHING"
@@ -52,6 +55,18 @@ async def search(tx: Tx, account_id: int, query: str, start: int, limit: int) ->
     total = await tx.row(_COUNT_LIKE, account_id, pattern)
     found = await tx.rows(_PAGE, account_id, pattern, limit, start) if limit else []
     return [Label(*row) for row in found], 0 if total is None else int(total[0])
+
+
+async def names(tx: Tx, account_id: int, ids: Sequence[int]) -> dict[int, str]:
+    """By id; a label that was deleted is left out."""
+    return dict(await tx.rows(_NAMES, account_id, tx.many(ids)))  # type: ignore[arg-type]
+
+
+async def wanted(tx: Tx, account_id: int, ids: Sequence[int] | None, names: Sequence[str]) -> Sequence[int] | None:
+    """The labels that a filter means: `ids`, else those whose name holds one of `names`, else None for all (data.md §1.6)."""
+    if ids is not None or not names:
+        return ids
+    return sorted({row[0] for name in names for row in await tx.rows(_LIKE, account_id, _holding(name))})
 
 
 async def add(tx: Tx, account_id: int, name: str, now_us: int) -> Label | None:

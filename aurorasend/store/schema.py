@@ -194,6 +194,7 @@ submission = _of_account(
     _int("size"),  # bytes of content
     _int("created"),
 )
+Index("submission_created", submission.c.account_id, submission.c.created)
 content = Table(
     "content",
     metadata,
@@ -220,6 +221,8 @@ recipient = _of_account(
     _int("created"),
     _int("updated"),
 )
+# Searched by what an address begins with: letter case counts before the @, and not after it.
+Index("recipient_address", recipient.c.account_id, recipient.c.address, postgresql_ops={"address": "text_pattern_ops"})
 # scope: "api:<id>" or "sms:<id>"; the answer is replayed byte for byte.
 request_id = Table(
     "request_id",
@@ -372,6 +375,7 @@ counter = Table(
     PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "domain", "kind", "sub_status"),
 )
 # list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". scope: an API_USER's name, "" for all.
+# kind: of an unsubscription its type (data.md §8.1); of what is allowed 1 when against the bounce list only (data.md §7.2).
 suppression = Table(
     "suppression",
     metadata,
@@ -379,12 +383,15 @@ suppression = Table(
     _text("key"),
     _text("list"),
     _text("scope"),
+    _int("kind"),
+    _int("label_id"),
     _int("strikes"),
     _text("reason"),
     _int("created"),
     _int("expires"),
     PrimaryKeyConstraint("account_id", "key", "list", "scope"),
 )
+Index("suppression_created", suppression.c.account_id, suppression.c.list, suppression.c.created)
 webhook = _of_account(
     "webhook",
     _text("url"),

@@ -1,21 +1,104 @@
 """Rows of `suppression`. The rules are in aurorasend.suppression."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from aurorasend.store.tx import Row, Statement, Tx
+from aurorasend.store.tx import EVER, Row, Statement, Tx
 
-_FIND = Statement("SELECT key, list, scope FROM suppression WHERE account_id = $1 AND key IN texts($2) AND expires > $3")
+
+class Entry(NamedTuple):
+    """One entry of a list. Times are UTC microseconds; `expires` is EVER for what does not."""
+
+    key: str
+    scope: str
+    kind: int
+    label_id: int
+    reason: str
+    created: int
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Entries of one list, created in [since, until); None does not narrow, and nothing matches an empty one."""
+
+    list: str
+    keys: Sequence[str] | None = None
+    scopes: Sequence[str] | None = None
+    labels: Sequence[int] | None = None
+    since: int = 0
+    until: int = EVER
+
+    @property
+    def is_vain(self) -> bool:
+        return any(wanted is not None and not wanted for wanted in (self.keys, self.scopes, self.labels))
+
+    def arguments(self, tx: Tx) -> tuple[Any, ...]:
+        """What follows the account in the statements of `_Searching`."""
+        narrowed = [self.list, self.since, self.until]
+        narrowed += [int(self.scopes is not None), tx.many(self.scopes or ())]
+        narrowed += [int(self.labels is not None), tx.many(self.labels or ())]
+        return (*narrowed,) if self.keys is None else (*narrowed, tx.many(self.keys))
+
+
+_WHERE = (
+    "WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4 "
+    "AND ($5 = 0 OR scope IN texts($6)) AND ($7 = 0 OR label_id IN ids($8))"
+)
+_COLUMNS = "key, scope, kind, label_id, reason, created, expires"
+
+
+class _Searching(NamedTuple):
+    """The statements of a search: with keys they go by the primary key, without by the index of times."""
+
+    oldest: Statement
+    newest: Statement
+    count: Statement
+    delete: Statement
+    allow: Statement
+
+
+def _searching(where: str, free: int) -> _Searching:
+    """`free`: the first number that no placeholder of `where` has."""
+    page = f"LIMIT ${free} OFFSET ${free + 1}"
+    return _Searching(
+        oldest=Statement(f"SELECT {_COLUMNS} FROM suppression {where} ORDER BY created, key, scope {page}"),
+        newest=Statement(f"SELECT {_COLUMNS} FROM suppression {where} ORDER BY created DESC, key DESC, scope DESC {page}"),
+        count=Statement(f"SELECT count(*) FROM suppression {where}"),
+        delete=Statement(f"DELETE FROM suppression {where}"),
+        allow=Statement(
+            "INSERT INTO suppression (account_id, key, list, scope, kind, created, expires) "
+            f"SELECT account_id, key, 'allow', '', 1, CAST(${free} AS bigint), CAST(${free + 1} AS bigint) FROM suppression {where} "
+            "ON CONFLICT (account_id, key, list, scope) DO NOTHING"
+        ),
+    )
+
+
+_BY_TIME = _searching(_WHERE, 9)
+_BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10)
+
+_FIND = Statement("SELECT key, list, scope, kind FROM suppression WHERE account_id = $1 AND key IN texts($2) AND expires > $3")
 _STRIKES = Statement("SELECT strikes FROM suppression WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND scope = ''")
 _PUT = Statement(
     "INSERT INTO suppression (account_id, key, list, scope, strikes, reason, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
     "ON CONFLICT (account_id, key, list, scope) DO UPDATE SET strikes = excluded.strikes, reason = excluded.reason, "
     "created = excluded.created, expires = excluded.expires"
 )
+_ADD = (
+    "INSERT INTO suppression (account_id, key, list, scope, created, expires) VALUES ($1, $2, $3, $4, $5, $6) "
+    "ON CONFLICT (account_id, key, list, scope) DO"
+)
+_ADD_NEW = Statement(f"{_ADD} NOTHING")
+_ADD_OR_EXTEND = Statement(f"{_ADD} UPDATE SET expires = excluded.expires")
+_ALLOW_WHOLLY = Statement(
+    "UPDATE suppression SET kind = 0 WHERE account_id = $1 AND key = $2 AND list = 'allow' AND scope = $3 AND kind = 1"
+)
 _FORGET = Statement("DELETE FROM suppression WHERE account_id = $1 AND list = 'bounce' AND scope = '' AND key IN texts($2)")
 
 
 async def find(tx: Tx, account_id: int, keys: Sequence[str], now: int) -> list[Row]:
-    """(key, list, scope) of entries that have not expired."""
+    """(key, list, scope, kind) of entries that have not expired."""
     return await tx.rows(_FIND, account_id, tx.many(keys), now)
 
 
@@ -32,3 +115,46 @@ async def put(tx: Tx, row: Row) -> None:
 
 async def forget(tx: Tx, account_id: int, keys: Sequence[str]) -> None:
     await tx.run(_FORGET, account_id, tx.many(keys))
+
+
+async def add(tx: Tx, account_id: int, entry: tuple[str, str, str], times: tuple[int, int]) -> bool:
+    """Add (key, list, scope) with `times` = (created, expires). False when it is there already, and stays as it is."""
+    return bool(await tx.run(_ADD_NEW, account_id, *entry, *times))
+
+
+async def add_or_extend(tx: Tx, account_id: int, entry: tuple[str, str, str], times: tuple[int, int]) -> None:
+    """Like `add`, but what is there already expires when the new one would."""
+    await tx.run(_ADD_OR_EXTEND, account_id, *entry, *times)
+
+
+async def allow_wholly(tx: Tx, account_id: int, key: str, scope: str) -> bool:
+    """What was allowed against the bounce list only is allowed against all lists. False when there is no such entry."""
+    return bool(await tx.run(_ALLOW_WHOLLY, account_id, key, scope))
+
+
+async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int], *, newest: bool = False) -> list[Entry]:
+    """`bounds` are (start, limit); oldest first unless `newest`."""
+    start, limit = bounds
+    if search.is_vain or not limit:
+        return []
+    by = _statements(search)
+    found = await tx.rows(by.newest if newest else by.oldest, account_id, *search.arguments(tx), limit, start)
+    return [Entry(*row) for row in found]
+
+
+async def count(tx: Tx, account_id: int, search: Search) -> int:
+    row = await tx.row(_statements(search).count, account_id, *search.arguments(tx))
+    return int(row[0]) if row else 0
+
+
+async def delete(tx: Tx, account_id: int, search: Search) -> int:
+    return await tx.run(_statements(search).delete, account_id, *search.arguments(tx))
+
+
+async def allow(tx: Tx, account_id: int, search: Search, now_us: int) -> None:
+    """Allow the addresses that `search` finds, against the bounce list only; what is allowed already stays as it is."""
+    await tx.run(_statements(search).allow, account_id, *search.arguments(tx), now_us, EVER)
+
+
+def _statements(search: Search) -> _Searching:
+    return _BY_TIME if search.keys is None else _BY_KEY

@@ -116,8 +116,8 @@ async def test_f16_what_must_hold_in_the_transaction(data: Path) -> None:
             return int((await node.send(name, **fields))["statusCode"])
 
         await node.change("UPDATE account SET daily_quota = 0")
-        unknown = {"send_domain": "nowhere.example"}
-        assert await code("main.test", labelId="999999", xsmtpapi=unknown, to="a@example.net") == 41014
+        elsewhere = {"send_domain": "nowhere.example"}
+        assert await code("main.test", labelId="999999", xsmtpapi=elsewhere, to="a@example.net") == 41014
         assert await code("main.test", labelId="999999") == 40106
         assert await code("main.test") == 40886
         await node.change("UPDATE account SET balance = 1 WHERE name = 'broke'")

@@ -287,14 +287,6 @@ def test_address_lists_need_a_batch_user_of_a_paying_account(email_type: int, pa
     assert refused.value.code is Code.ADDRESS_LIST_NOT_ALLOWED
 
 
-async def test_an_unknown_list_is_named() -> None:
-    raw = form({**MAIL, "to": "a@lists.example.org;b@lists.example.org", "useAddressList": "true"})
-    with pytest.raises(Refused) as refused:
-        await mail.send.handler(call(raw, CALLER), SEND.read(raw))
-    assert refused.value.code is Code.LIST_ALIAS_UNKNOWN
-    assert refused.value.detail == "a@lists.example.org"
-
-
 async def test_headers_of_a_list_send_are_short() -> None:
     raw = form({**TEMPLATED, "to": "a@lists.example.org", "useAddressList": "true", "headers": {"X-A": "b" * 1024}})
     with pytest.raises(Refused) as refused:

@@ -1,12 +1,20 @@
-"""A head that never ends, or is too large, ends the connection; slow bodies are http.py's matter."""
+"""A head that never ends, or is too large, ends the connection; slow bodies are http.py's matter. Calls of the API, which go
+past ASGI, and pages share a connection."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
+from aurorasend.clock import SystemClock
+from aurorasend.endpoint import Auth, Call, Catalogue, Info, Server, changed, endpoint
+from aurorasend.http import HttpApp
 from aurorasend.http_connection import Connection
 
 
@@ -15,21 +23,41 @@ class Hasty(Connection):
     head_bytes = 2000
 
 
-async def hello(scope: dict[str, object], receive: object, send: object) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})  # type: ignore[operator]
-    await send({"type": "http.response.body", "body": b"ok"})  # type: ignore[operator]
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    pass
+
+
+@endpoint("wait/long", auth=Auth.NONE)
+async def wait(call: Call[None], p: Nothing) -> Info:
+    await asyncio.sleep(0.2)
+    return changed(int(call.raw.text("n")))
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
-    server = uvicorn.Server(uvicorn.Config(hello, port=0, http=Hasty, ws="none", lifespan="off", log_config=None, loop="none"))
+async def served() -> AsyncIterator[uvicorn.Server]:
+    app = HttpApp(
+        Server(SimpleNamespace(clock=SystemClock()), Catalogue((wait,))),  # type: ignore[arg-type]
+        region="sg",
+        pages=[Route("/", lambda request: PlainTextResponse("ok"))],
+    )
+    config = uvicorn.Config(
+        app, port=0, http=Hasty, ws="none", lifespan="off", log_config=None, loop="none", proxy_headers=False
+    )
+    server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 uvicorn offers nothing to wait for
         await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+def port(served: uvicorn.Server) -> int:
+    number: int = served.servers[0].sockets[0].getsockname()[1]
+    return number
 
 
 async def talk(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
@@ -76,3 +104,50 @@ async def test_a_head_that_is_too_large_is_refused(port: int, piece: bytes) -> N
 async def test_a_connection_between_requests_is_not_cut_by_the_head_limit(port: int) -> None:
     answer = await talk(port, REQUEST, LAST, pause_s=0.5)
     assert answer.count(b"HTTP/1.1 200") == 2
+
+
+def call(n: int, *fields: str, version: str = "1.1") -> bytes:
+    head = [f"POST /wait/long HTTP/{version}", "Host: x", "Content-Length: 3", *fields]
+    return ("\r\n".join(head) + f"\r\n\r\nn={n}").encode()
+
+
+def order(answer: bytes, *pieces: bytes) -> list[bytes]:
+    return sorted(pieces, key=lambda piece: answer.index(piece))
+
+
+async def test_calls_and_pages_sent_at_once_are_answered_in_their_order(port: int) -> None:
+    expected = [b'"count":1', b'"count":2', b"\r\nok", b'"count":3']
+    answer = await talk(port, call(1) + call(2) + REQUEST + call(3, "Connection: close"))
+    assert answer.count(b"HTTP/1.1 200 OK") == 4
+    assert order(answer, *reversed(expected)) == expected
+    assert answer.count(b"connection: close") == 1
+
+
+async def test_an_answer_to_a_call_has_the_date(port: int) -> None:
+    assert b"\r\ndate: " in await talk(port, call(1, "Connection: close"))
+
+
+async def test_http_1_0_ends_after_a_call(port: int) -> None:
+    answer = await talk(port, call(1, version="1.0"))
+    assert b'"count":1' in answer and b"connection: close" in answer
+
+
+async def test_a_body_that_waits_for_100_continue_gets_it(port: int) -> None:
+    whole = call(7, "Expect: 100-continue", "Connection: close")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(whole[:-3])
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(whole[-3:])
+        assert b'"count":7' in await reader.read()
+    writer.close()
+
+
+async def test_a_stop_waits_for_the_calls_under_way(served: uvicorn.Server, port: int) -> None:
+    answering = asyncio.create_task(talk(port, call(4)))
+    async with asyncio.timeout(5):
+        while not served.server_state.tasks:  # noqa: ASYNC110 uvicorn offers nothing to wait for
+            await asyncio.sleep(0.01)
+    served.should_exit = True
+    answer = await answering
+    assert b'"count":4' in answer and b"connection: close" in answer

@@ -269,6 +269,7 @@ def upgrade() -> None:
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
+    op.create_index('recipient_address', 'recipient', ['account_id', 'address'], unique=False, postgresql_ops={'address': 'text_pattern_ops'})
     op.create_table('request_id',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('scope', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -377,17 +378,21 @@ def upgrade() -> None:
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
+    op.create_index('submission_created', 'submission', ['account_id', 'created'], unique=False)
     op.create_table('suppression',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('key', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('list', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('scope', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('kind', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('strikes', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('reason', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('expires', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'key', 'list', 'scope')
     )
+    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created'], unique=False)
     op.create_table('template',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -458,7 +463,9 @@ def downgrade() -> None:
     op.drop_table('tracking_domain')
     op.drop_table('test_recipient')
     op.drop_table('template')
+    op.drop_index('suppression_created', table_name='suppression')
     op.drop_table('suppression')
+    op.drop_index('submission_created', table_name='submission')
     op.drop_table('submission')
     op.drop_table('staged')
     op.drop_table('sms_user')
@@ -470,6 +477,7 @@ def downgrade() -> None:
     op.drop_table('sequence')
     op.drop_table('sandbox')
     op.drop_table('request_id')
+    op.drop_index('recipient_address', table_name='recipient', postgresql_ops={'address': 'text_pattern_ops'})
     op.drop_table('recipient')
     op.drop_index('ready_next_due', table_name='ready')
     op.drop_table('ready')

@@ -1,0 +1,134 @@
+"""block/list, add, delete: the addresses and domains that a customer wants no mail to go to (data.md §10).
+
+Called by endpoint. Calls suppression.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Annotated
+
+from aurorasend import suppression
+from aurorasend.api.bounce import listed
+from aurorasend.api.data_fields import EMAIL, DomainKey, Email, Ranged
+from aurorasend.clock import SECOND, wall
+from aurorasend.codes import Code, Refused
+from aurorasend.endpoint import ApiCall, Info, endpoint
+from aurorasend.fields import Field, Kind, Limit, Seen, Start, Trouble, line, parser
+from aurorasend.store import suppression as rows
+from aurorasend.store.suppression import Entry, Search
+from aurorasend.store.tx import EVER
+
+
+@parser(schema={"type": "string", "format": "date-time"})
+def _wall_time(text: str) -> datetime:
+    """Of the API's zone, which is not known here."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 see above
+    except ValueError as problem:
+        raise Trouble(Kind.INVALID, "must be yyyy-MM-dd HH:mm:ss") from problem
+
+
+def without_domain(seen: Seen) -> bool:
+    return not seen.raw.text("domainName").strip()
+
+
+AddressOrDomain = Annotated[str, replace(EMAIL, required=without_domain, doc="An address. One of it and `domainName`, or both.")]
+_SCOPE = Field("apiUserBlock", line(), invalid=Code.API_USER_LIST_INVALID, doc="`all`, or an API_USER of the account.", example="all")
+Scope = Annotated[str, _SCOPE]
+Expires = Annotated[
+    datetime,
+    Field(
+        "expireTime",
+        _wall_time,
+        empty=Code.END_DATE_INVALID,
+        invalid=Code.END_DATE_INVALID,
+        doc="When the entry ends.",
+        example="2027-01-31 12:00:00",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListBlocks(Ranged):
+    email: Email = ""
+    domain: DomainKey = ""
+    scope: Scope = ""
+    start: Start = 0
+    limit: Limit = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddBlock:
+    email: AddressOrDomain = ""
+    domain: DomainKey = ""
+    expires: Expires
+    scope: Scope = suppression.ALL
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteBlock:
+    email: AddressOrDomain = ""
+    domain: DomainKey = ""
+    scope: Scope = ""
+
+
+def keys_of(email: str, domain: str) -> list[str]:
+    return [key for key in (suppression.key_of(email), domain) if key]
+
+
+def scopes_of(name: str) -> list[str] | None:
+    """None, any, for ""."""
+    return None if not name else ["" if name == suppression.ALL else name]
+
+
+@endpoint("block/list", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID])
+async def list_blocks(call: ApiCall, p: ListBlocks) -> Info:
+    """List blocked addresses and domains, oldest first. No range is needed."""
+    since, until = p.span(call.node.clock.now_us(), call.node.zone) if p.has_range else (0, EVER)
+    keys = keys_of(p.email, p.domain) or None
+    if p.email and p.domain:
+        keys = []  # no entry is both
+    search = Search(list="block", keys=keys, scopes=scopes_of(p.scope), since=since, until=until)
+    found = await call.node.store.read(lambda tx: rows.page(tx, call.caller.account.id, search, (p.start, p.limit)))
+    return listed([shown(each, call.node.zone) for each in found])
+
+
+@endpoint("block/add", raises=[Code.API_USER_LIST_INVALID])
+async def add_block(call: ApiCall, p: AddBlock) -> Info:
+    """Block an address, a recipient domain, or both.
+
+    What is blocked already gets the new end.
+    """
+    account_id, now_us = call.caller.account.id, call.node.clock.now_us()
+    until_us = int(p.expires.replace(tzinfo=call.node.zone).timestamp()) * SECOND
+    if until_us <= now_us:
+        raise Refused(Code.END_DATE_INVALID, message="Invalid expireTime; it must be in the future")
+    keys = keys_of(p.email, p.domain)
+    added = await call.node.store.write(lambda tx: suppression.block(tx, account_id, keys, p.scope, (now_us, until_us)))
+    return {"addSuccessCount": added}
+
+
+@endpoint("block/delete")
+async def delete_block(call: ApiCall, p: DeleteBlock) -> Info:
+    """Block an address or a recipient domain no longer; without `apiUserBlock`, whomever it was blocked for."""
+    search = Search(list="block", keys=keys_of(p.email, p.domain), scopes=scopes_of(p.scope))
+    return {"deleteSuccessCount": await call.node.store.write(lambda tx: rows.delete(tx, call.caller.account.id, search))}
+
+
+def halves(key: str) -> tuple[str, str]:
+    """(email, domain) of a key; one of them is "", as `domain` is of an address here."""
+    return ("", key[1:]) if key.startswith("@") else (key, "")
+
+
+def shown(each: Entry, zone: timezone) -> Info:
+    email, domain = halves(each.key)
+    return {
+        "apiUserBlock": each.scope or suppression.ALL,
+        "domain": domain,
+        "email": email,
+        "createTime": wall(each.created, zone),
+        "expireTime": wall(each.expires, zone),
+    }
+
+
+ENDPOINTS = (list_blocks, add_block, delete_block)

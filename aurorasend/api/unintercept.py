@@ -1,0 +1,79 @@
+"""unintercept/list, add, delete: who is mailed whatever list they are on (data.md §11). Called by endpoint. Calls suppression."""
+
+from dataclasses import dataclass, replace
+from datetime import timezone
+from typing import Annotated
+
+from aurorasend import suppression
+from aurorasend.api.block import AddressOrDomain, halves, keys_of, scopes_of
+from aurorasend.api.bounce import listed
+from aurorasend.api.data_fields import DomainKey, Email
+from aurorasend.clock import wall
+from aurorasend.codes import Code
+from aurorasend.endpoint import ApiCall, Info, changed, endpoint
+from aurorasend.fields import Field, Limit, Start, line
+from aurorasend.store import suppression as rows
+from aurorasend.store.suppression import Entry, Search
+from aurorasend.store.tx import Tx
+
+_SCOPE = Field("apiUserName", line(), invalid=Code.API_USER_LIST_INVALID, doc="`all`, or an API_USER of the account.", example="all")
+Scope = Annotated[str, _SCOPE]
+AnyScope = Annotated[str, replace(_SCOPE, doc="Only entries for this API_USER, or for `all`.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListAllowed:
+    scope: AnyScope = ""
+    domain: DomainKey = ""
+    email: Email = ""
+    start: Start = 0
+    limit: Limit = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneAllowed:
+    scope: Scope = suppression.ALL
+    email: AddressOrDomain = ""
+    domain: DomainKey = ""
+
+
+@endpoint("unintercept/list")
+async def list_allowed(call: ApiCall, p: ListAllowed) -> Info:
+    """List the addresses and domains that no list intercepts, newest first."""
+    keys = keys_of(p.email, p.domain) or None
+    if p.email and p.domain:
+        keys = []  # no entry is both
+    search = Search(list="allow", keys=keys, scopes=scopes_of(p.scope))
+    account_id = call.caller.account.id
+    found = await call.node.store.read(lambda tx: rows.page(tx, account_id, search, (p.start, p.limit), newest=True))
+    return listed([shown(each, call.node.zone) for each in found])
+
+
+@endpoint("unintercept/add", raises=[Code.API_USER_LIST_INVALID])
+async def allow(call: ApiCall, p: OneAllowed) -> Info:
+    """Let mail go to an address or a recipient domain, whatever list it is on.
+
+    The answer holds the entries that are new.
+    """
+    account_id, now_us, keys = call.caller.account.id, call.node.clock.now_us(), keys_of(p.email, p.domain)
+
+    async def unit(tx: Tx) -> list[Entry]:
+        new = await suppression.allow(tx, account_id, keys, p.scope, now_us)
+        return await rows.page(tx, account_id, Search(list="allow", keys=new, scopes=scopes_of(p.scope)), (0, len(keys)))
+
+    return {"dataList": [shown(each, call.node.zone) for each in await call.node.store.write(unit)]}
+
+
+@endpoint("unintercept/delete")
+async def disallow(call: ApiCall, p: OneAllowed) -> Info:
+    """Take an address or a recipient domain off the allow list; without `apiUserName`, its entry for `all` only."""
+    search = Search(list="allow", keys=keys_of(p.email, p.domain), scopes=scopes_of(p.scope))
+    return changed(await call.node.store.write(lambda tx: rows.delete(tx, call.caller.account.id, search)))
+
+
+def shown(each: Entry, zone: timezone) -> Info:
+    email, domain = halves(each.key)
+    return {"apiUserName": each.scope or suppression.ALL, "email": email, "domain": domain, "createTime": wall(each.created, zone)}
+
+
+ENDPOINTS = (list_allowed, allow, disallow)

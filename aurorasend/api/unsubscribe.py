@@ -1,0 +1,99 @@
+"""unsubscribe/list, add, delete (data.md §8). Called by endpoint. Calls suppression."""
+
+from dataclasses import dataclass, replace
+from datetime import timezone
+
+from aurorasend import suppression
+from aurorasend.api.bounce import deleted_by, listed, search_of
+from aurorasend.api.data_fields import ApiUserList, Email, LabelIdList, LabelNameList, Ranged, ThisEmail
+from aurorasend.clock import wall
+from aurorasend.codes import Code
+from aurorasend.endpoint import Answer, ApiCall, Info, changed, endpoint, one
+from aurorasend.fields import Limit, Start
+from aurorasend.store import label as labels
+from aurorasend.store import suppression as rows
+from aurorasend.store.suppression import Entry
+from aurorasend.store.tx import Tx
+
+# data.md §8.1, by unsubscribeType
+REASONS = (
+    "I don't want to receive such mail anymore",
+    "This is not my subscription",
+    "This is spam",
+    "This is a fraudulent email",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListUnsubscribes(Ranged):
+    email: Email = ""
+    api_users: ApiUserList = None
+    labels: LabelIdList = None
+    label_names: LabelNameList = ()
+    start: Start = 0
+    limit: Limit = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddUnsubscribe:
+    email: ThisEmail
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteUnsubscribes(Ranged):
+    email: Email = ""
+
+
+@endpoint("unsubscribe/list", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID])
+async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
+    """List addresses that unsubscribed, oldest first.
+
+    Give `days`, both dates, or `email`.
+    """
+    account_id, search = call.caller.account.id, search_of(call, "unsubscribe", p, p.email)
+
+    async def unit(tx: Tx) -> list[Entry]:
+        wanted = await labels.wanted(tx, account_id, p.labels, p.label_names)
+        return await rows.page(tx, account_id, replace(search, scopes=p.api_users, labels=wanted), (p.start, p.limit))
+
+    found = await call.node.store.read(unit)
+    return listed([{**shown(each, call.node.zone), **reason(each.kind)} for each in found])
+
+
+@endpoint("unsubscribe/add", raises=[Code.UNSUBSCRIBE_ADDED], unavailable=Code.UNSUBSCRIBE_NOT_ADDED)
+async def add_unsubscribe(call: ApiCall, p: AddUnsubscribe) -> Answer:
+    """Put an address on the unsubscribe list of the calling API_USER.
+
+    An address that is on it already is answered with the record that it has.
+    """
+    account_id, name, now_us = call.caller.account.id, call.caller.name, call.node.clock.now_us()
+    made = await call.node.store.write(lambda tx: suppression.unsubscribe(tx, account_id, p.email, name, now_us))
+    return Answer(Code.UNSUBSCRIBE_ADDED, one(shown(made, call.node.zone)))
+
+
+@endpoint(
+    "unsubscribe/delete",
+    raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID],
+    unavailable=Code.UNSUBSCRIBE_NOT_REMOVED,
+)
+async def delete_unsubscribes(call: ApiCall, p: DeleteUnsubscribes) -> Info:
+    """Take an address off the unsubscribe lists of all API_USERs, or all of a range."""
+    account_id, search = call.caller.account.id, deleted_by(call, "unsubscribe", p, p.email)
+    return changed(await call.node.store.write(lambda tx: rows.delete(tx, account_id, search)))
+
+
+def shown(each: Entry, zone: timezone) -> Info:
+    return {
+        "email": each.key,
+        "domain": each.key.rpartition("@")[2],
+        "labelId": each.label_id,
+        "apiUser": each.scope,
+        "unsubscribeTime": wall(each.created, zone),
+    }
+
+
+def reason(kind: int) -> Info:
+    return {"unsubscribeType": kind, "unsubscribeTypeDesc": REASONS[kind]}
+
+
+ENDPOINTS = (list_unsubscribes, add_unsubscribe, delete_unsubscribes)
