@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import uvicorn
 import uvloop
@@ -30,6 +31,7 @@ from aurorasend.config import Route as RouteSetting
 from aurorasend.console import sandbox as sandbox_pages
 from aurorasend.console.access import OperatorAccess, operator_token
 from aurorasend.delivery import Mail, Route
+from aurorasend.delivery import Terms as MailTerms
 from aurorasend.dispatch import Crew, Dispatcher, Sizes
 from aurorasend.domain import Domains, DomainWatch
 from aurorasend.endpoint import Catalogue, Server
@@ -361,12 +363,18 @@ async def _crews(node: Node, ids: Ids, gateway: Gateway, wake: Wake) -> dict[Kin
     crews: dict[Kind, Crew] = {}
     if "deliver" in roles:
         spare = max(0, len(os.sched_getaffinity(0)) - node.settings.node.workers)
-        crews[Kind.MAIL] = Mail(node.store, node.clock, ids, node.vault, await _route(node.settings), spare)
+        expiry = node.settings.queue
+        terms = MailTerms(spare, _us(expiry.expiry_trigger), _us(expiry.expiry_batch))
+        crews[Kind.MAIL] = Mail(node.store, node.clock, ids, node.vault, await _route(node.settings), terms)
         crews[Kind.LIST] = Expansion(node.store, node.clock, ids, node.settings, wake)
     if "sms" in roles:
         caught = node.settings.delivery.route.kind == "sandbox"
         crews[Kind.SMS] = SmsCrew(node.store, node.clock, ids, gateway, caught=caught)
     return crews
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
 
 
 async def _route(settings: Settings) -> Route | None:

@@ -26,11 +26,12 @@ from aurorasend.letters import Letters, Submitted
 from aurorasend.message import Composed, Links
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.queue import Claimed, Later
-from aurorasend.retry import expires, next_attempt
+from aurorasend.retry import next_attempt
 from aurorasend.secret import Vault
 from aurorasend.store import account as accounts
 from aurorasend.store import submission as submissions
 from aurorasend.store.tx import Row, Store, Tx
+from aurorasend.variable import TooLong
 
 log = logging.getLogger(__name__)
 
@@ -93,21 +94,31 @@ class Report:
     caught: Envelope | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How mail is worked on. `threads` sign beside the event loop; 0 signs in it, which costs less when other processes
+    fill the other cores. `trigger_us` and `batch_us`: how long mail is tried (events.md §11.3)."""
+
+    threads: int
+    trigger_us: int
+    batch_us: int
+
+
 class Mail:
     """The crew that delivers mail (dispatch.Crew)."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids, vault: Vault, route: Route | None, threads: int) -> None:
-        """`route` None is the sandbox. `threads` sign beside the event loop; 0 signs in it, which costs less when
-        other processes fill the other cores."""
+    def __init__(self, store: Store, clock: Clock, ids: Ids, vault: Vault, route: Route | None, terms: Terms) -> None:
+        """`route` None is the sandbox."""
         self._store = store
         self._clock = clock
         self._ids = ids
         self._vault = vault
         self._route = route
-        self._signing = ThreadPoolExecutor(threads, "sign") if threads else None
+        self._signing = ThreadPoolExecutor(terms.threads, "sign") if terms.threads else None
+        self._terms = terms
         self._letters = Letters(store)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._signers: dict[tuple[int, int], Sequence[Signer]] = {}
+        self._signers: dict[tuple[int, int, int], Sequence[Signer]] = {}
         self._return_key = vault.derive("return path")
 
     async def close(self) -> None:
@@ -180,9 +191,12 @@ class Mail:
 
     def _expired(self, due: Due) -> Outcome | None:
         """Expiry is enforced wherever a message waits (design §4); the first attempt is always made."""
-        if due.claimed.tries <= 1 or self._clock.now_us() <= expires(due.created, due.submitted.batch):
+        if due.claimed.tries <= 1 or self._clock.now_us() <= due.created + self._life(due):
             return None
         return Outcome(Fate.BOUNCED, "expired while it waited", 503, "soft_bounce")
+
+    def _life(self, due: Due) -> int:
+        return self._terms.batch_us if due.submitted.batch else self._terms.trigger_us
 
     async def _envelope(self, due: Due) -> Envelope:
         """Compose and sign."""
@@ -211,10 +225,11 @@ class Mail:
         return composed.raw(b"".join(signer.sign(composed.fields, composed.body, now_s, body_hash) for signer in signers))
 
     async def _signers_of(self, due: Due) -> Sequence[Signer]:
-        key = (due.submitted.origin.account_id, due.submitted.domain_id)
+        submitted = due.submitted
+        key = (submitted.origin.account_id, submitted.domain_id, submitted.domain_changed)
         signers = self._signers.get(key)
         if signers is None:
-            found = await self._store.read(lambda tx: accounts.domain_keys(tx, *key))
+            found = await self._store.read(lambda tx: accounts.domain_keys(tx, *key[:2]))
             signers = () if found is None else self._open_keys(found)
             if len(self._signers) >= SIGNERS:
                 self._signers.clear()
@@ -238,7 +253,7 @@ class Mail:
         again: Later | None = None
         if found.fate in (Fate.DEFERRED, Fate.AMBIGUOUS, Fate.HELD):
             claimed = due.claimed
-            at = next_attempt(claimed.tries, due.created, now_us, due.submitted.batch)
+            at = next_attempt(claimed.tries, due.created, now_us, self._life(due))
             if at is None:
                 found = replace(found, fate=Fate.BOUNCED)
             else:

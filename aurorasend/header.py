@@ -24,6 +24,7 @@ FOLD_AT = 76  # RFC 2047 §2 for lines with encoded words; RFC 5322 §2.1.1 woul
 MAX_WORD = 75  # RFC 2047 §2
 MAX_TOKEN = 900  # ours: with a name of at most 76 in front it stays under 998 octets, RFC 5322 §2.1.1
 MAX_QUOTED_NAME = 64  # ours: longer display names become encoded words, which can be folded
+MAX_PIECE = 54  # ours: with `filename*12*=` and the blank before it within FOLD_AT
 MAX_FILE_NAME = 255  # octets of UTF-8; ours: what file systems take, and 765 when percent-encoded
 
 # spec mail.md §9.1: a customer's header of these names is ignored.
@@ -41,8 +42,6 @@ _specials = re.compile(r'[\\"]').sub
 _given_type = re.compile(r"\s*([\w!#$&.+^-]{1,64}/[\w!#$&.+^-]{1,64})\s*(?:;|$)", re.ASCII).match
 _charset = re.compile(r';\s*charset\s*=\s*"?([\w.:+-]{1,40})', re.ASCII | re.IGNORECASE).search
 _plain_file_name = re.compile(r"(?!.*=\?)[!#-\[\]-~](?:[ !#-\[\]-~]{0,50}[!#-\[\]-~])?").fullmatch  # ASCII without " and \
-# Whole characters of UTF-8: some readers decode each piece by itself.
-_percent_pieces = re.compile(r"(?:[^%]|%[0-7].|%[C-F].(?:%[89AB].)+){1,18}").findall
 
 
 def clean(text: str) -> str:
@@ -129,8 +128,14 @@ def _media_type(text: str) -> str:
 
 
 def _extended(parameter: str, text: str) -> list[str]:
-    """A parameter in any script, in pieces that fit a line (RFC 2231 §4.1)."""
-    pieces = _percent_pieces(quote(text, safe=""))
+    """A parameter in any script, in pieces that fit a line (RFC 2231 §4.1), of whole characters: some readers decode each
+    piece by itself."""
+    pieces = [""]
+    for character in text:
+        coded = quote(character, safe="")
+        if len(pieces[-1]) + len(coded) > MAX_PIECE:
+            pieces.append("")
+        pieces[-1] += coded
     pieces[0] = "utf-8''" + pieces[0]
     if len(pieces) == 1:
         return [f"{parameter}*={pieces[0]}"]

@@ -29,6 +29,7 @@ class Submitted:
     origin: Origin
     domain_id: int
     domain: str
+    domain_changed: int  # when, so that a changed key is seen
     message_id: str
     batch: bool
     api_user: str
@@ -89,11 +90,13 @@ class Letters:
 
 
 def _submitted(account_id: int, row: Row) -> Submitted:
-    submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, size, domain, api_user, interception = row
+    submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
+    domain, domain_changed, api_user, interception = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, label_id, created),
         domain_id=domain_id,
         domain=domain,
+        domain_changed=domain_changed,
         message_id=message_id,
         batch=email_type == 1,
         api_user=api_user,

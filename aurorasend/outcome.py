@@ -153,6 +153,8 @@ def judge(reply: Reply, stage: Stage, *, out_ip: str = "", shared: bool = False)
     text = clean(str(reply))
     if reply.code < 300:
         return Outcome(Fate.DELIVERED, text, 0, _DELIVER, out_ip)
+    if stage is Stage.TLS:
+        return unreachable(text, out_ip)  # the peer cannot be spoken to as we must; nothing was said of the mail
     if stage is Stage.AUTH:
         # Our login failed: the operator's matter, so the mail waits for it (contract: silent).
         return Outcome(Fate.DEFERRED, text, 503, _SOFT, out_ip)

@@ -22,8 +22,7 @@ MAX_LINE = 16 << 10  # ours: of one line; many servers cut or refuse a head of m
 
 _NAME = r"""[^%\s"']{1,64}"""  # spec mail.md §8.4
 _placeholders = re.compile(rf"(%%{_NAME}%%|%{_NAME}%)").split
-_variables = re.compile(rf"%({_NAME})%").sub
-_in_values = re.compile(rf"%({_NAME})%").finditer
+_in_values = re.compile(rf"%({_NAME})%")
 
 
 class TooLong(ValueError):
@@ -78,7 +77,7 @@ def _resolved_size(value: str, section: Mapping[str, str]) -> int:
     """Characters of `value` when its sections are resolved."""
     if not section or "%" not in value:
         return len(value)
-    return len(value) + sum(len(section.get(found[1], found[0])) for found in _in_values(value))
+    return len(value) + sum(len(section.get(found[1], found[0])) for found in _in_values.finditer(value))
 
 
 def outside_variables(change: Callable[[str], str], text: str) -> str:
@@ -92,7 +91,7 @@ def resolve_sections(values: dict[str, str], section: Mapping[str, str]) -> dict
         return values
     if sum(_resolved_size(value, section) for value in values.values()) > MAX_FILLED:
         raise TooLong
-    return {name: _variables(lambda found: section.get(found[1], found[0]), value) for name, value in values.items()}
+    return {name: _in_values.sub(lambda found: section.get(found[1], found[0]), value) for name, value in values.items()}
 
 
 class Line:

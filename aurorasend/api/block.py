@@ -33,8 +33,10 @@ def without_domain(seen: Seen) -> bool:
 
 
 AddressOrDomain = Annotated[str, replace(EMAIL, required=without_domain, doc="An address. One of it and `domainName`, or both.")]
-_SCOPE = Field("apiUserBlock", line(), invalid=Code.API_USER_LIST_INVALID, doc="`all`, or an API_USER of the account.", example="all")
-Scope = Annotated[str, _SCOPE]
+Scope = Annotated[
+    str,
+    Field("apiUserBlock", line(), invalid=Code.API_USER_LIST_INVALID, doc="`all`, or an API_USER of the account.", example="all"),
+]
 Expires = Annotated[
     datetime,
     Field(
@@ -81,7 +83,7 @@ def scopes_of(name: str) -> list[str] | None:
     return None if not name else ["" if name == suppression.ALL else name]
 
 
-@endpoint("block/list", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID])
+@endpoint("block/list")
 async def list_blocks(call: ApiCall, p: ListBlocks) -> Info:
     """List blocked addresses and domains, oldest first. No range is needed."""
     since, until = p.span(call.node.clock.now_us(), call.node.zone) if p.has_range else (0, EVER)

@@ -50,7 +50,7 @@ def listed(entries: list[Info]) -> Info:
     return {"count": len(entries), "dataList": entries}
 
 
-@endpoint("bounce/list", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID])
+@endpoint("bounce/list")
 async def list_bounces(call: ApiCall, p: ListBounces) -> Info:
     """List addresses that do not exist, as their servers said, oldest first.
 
@@ -61,7 +61,7 @@ async def list_bounces(call: ApiCall, p: ListBounces) -> Info:
     return listed([shown(each, call.node.zone) for each in found])
 
 
-@endpoint("bounce/delete", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID], unavailable=Code.BOUNCE_NOT_REMOVED)
+@endpoint("bounce/delete", unavailable=Code.BOUNCE_NOT_REMOVED)
 async def delete_bounces(call: ApiCall, p: DeleteBounces) -> Info:
     """Take an address off the bounce list, or all of a range.
 
@@ -72,7 +72,7 @@ async def delete_bounces(call: ApiCall, p: DeleteBounces) -> Info:
     return changed(await call.node.store.write(lambda tx: suppression.release(tx, account_id, search, now_us)))
 
 
-@endpoint("bounce/count", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID])
+@endpoint("bounce/count")
 async def count_bounces(call: ApiCall, p: CountBounces) -> Info:
     """Count the entries of a range."""
     account_id, search = call.caller.account.id, search_of(call, "bounce", p, "")

@@ -6,7 +6,6 @@ from datetime import timezone
 from aurorasend.api.bounce import deleted_by, listed, search_of
 from aurorasend.api.data_fields import Email, Ranged
 from aurorasend.clock import wall
-from aurorasend.codes import Code
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint
 from aurorasend.fields import Limit, Start
 from aurorasend.store import suppression as rows
@@ -30,7 +29,6 @@ class DeleteComplaints(Ranged):
 @endpoint(
     "complaint/list",
     aliases=("spamreported/list", "api/spamreported/list", "apiv2/spamreported/list"),
-    raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID],
 )
 async def list_complaints(call: ApiCall, p: ListComplaints) -> Info:
     """List addresses whose owners reported mail as spam, oldest first.
@@ -46,7 +44,6 @@ async def list_complaints(call: ApiCall, p: ListComplaints) -> Info:
 @endpoint(
     "complaint/delete",
     aliases=("spamreported/delete", "api/spamreported/delete", "apiv2/spamreported/delete"),
-    raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID],
 )
 async def delete_complaints(call: ApiCall, p: DeleteComplaints) -> Info:
     """Take an address off the complaint list, or all of a range."""

@@ -487,6 +487,8 @@ def _unpacked(body: str | None, gzip: bool, code: Code) -> str | None:
         octets = unpacker.decompress(packed, MAX_UNPACKED)
         if not unpacker.eof or unpacker.unused_data:
             raise Refused(code, "cut short, too large, or more than one gzip stream")
+        if b"\0" in octets:
+            raise Refused(code, "NUL is not allowed")
         return octets.decode()
     except (BadEncoding, ValueError, zlib.error) as problem:
         raise Refused(code) from problem

@@ -16,7 +16,9 @@ from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Entry, Search
 from aurorasend.store.tx import Tx
 
-_SCOPE = Field("apiUserName", line(), invalid=Code.API_USER_LIST_INVALID, doc="`all`, or an API_USER of the account.", example="all")
+_SCOPE = Field(
+    "apiUserName", line(), invalid=Code.API_USER_LIST_INVALID, doc="`all`, or an API_USER of the account.", example="all"
+)
 Scope = Annotated[str, _SCOPE]
 AnyScope = Annotated[str, replace(_SCOPE, doc="Only entries for this API_USER, or for `all`.")]
 
@@ -73,7 +75,8 @@ async def disallow(call: ApiCall, p: OneAllowed) -> Info:
 
 def shown(each: Entry, zone: timezone) -> Info:
     email, domain = halves(each.key)
-    return {"apiUserName": each.scope or suppression.ALL, "email": email, "domain": domain, "createTime": wall(each.created, zone)}
+    name, created = each.scope or suppression.ALL, wall(each.created, zone)
+    return {"apiUserName": name, "email": email, "domain": domain, "createTime": created}
 
 
 ENDPOINTS = (list_allowed, allow, disallow)

@@ -44,7 +44,7 @@ class DeleteUnsubscribes(Ranged):
     email: Email = ""
 
 
-@endpoint("unsubscribe/list", raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID])
+@endpoint("unsubscribe/list")
 async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
     """List addresses that unsubscribed, oldest first.
 
@@ -73,7 +73,6 @@ async def add_unsubscribe(call: ApiCall, p: AddUnsubscribe) -> Answer:
 
 @endpoint(
     "unsubscribe/delete",
-    raises=[Code.DAYS_INVALID, Code.START_DATE_INVALID, Code.END_DATE_INVALID],
     unavailable=Code.UNSUBSCRIBE_NOT_REMOVED,
 )
 async def delete_unsubscribes(call: ApiCall, p: DeleteUnsubscribes) -> Info:

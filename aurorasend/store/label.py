@@ -59,7 +59,7 @@ async def search(tx: Tx, account_id: int, query: str, start: int, limit: int) ->
 
 async def names(tx: Tx, account_id: int, ids: Sequence[int]) -> dict[int, str]:
     """By id; a label that was deleted is left out."""
-    return dict(await tx.rows(_NAMES, account_id, tx.many(ids)))  # type: ignore[arg-type]
+    return dict(await tx.rows(_NAMES, account_id, tx.many(ids)))
 
 
 async def wanted(tx: Tx, account_id: int, ids: Sequence[int] | None, names: Sequence[str]) -> Sequence[int] | None:

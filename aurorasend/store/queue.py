@@ -12,12 +12,12 @@ _HINT = Statement(
     "DO UPDATE SET next_due = excluded.next_due WHERE ready.next_due > excluded.next_due"
 )
 _DUE = Statement(
-    "SELECT r.lane, r.account_id, r.priority FROM ready r LEFT JOIN lane l ON l.name = r.lane WHERE r.priority = $4 "
+    "SELECT r.lane, r.account_id, r.priority FROM ready r LEFT JOIN lane l ON l.name = r.lane WHERE r.priority = $4 AND r.lane NOT LIKE 'hook:%' "
     "AND r.next_due <= $1 AND (l.node IS NULL OR l.node = $2) ORDER BY r.next_due LIMIT $3"
 )
 _LEASE_LANE = Statement("INSERT INTO lane (name, node) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING name")
 _FREE_LANE = Statement("DELETE FROM lane WHERE name = $1 AND node = $2")
-_NEXT = Statement("SELECT min(next_due) FROM ready WHERE priority = $2 AND next_due > $1")
+_NEXT = Statement("SELECT min(next_due) FROM ready WHERE priority = $2 AND next_due > $1 AND lane NOT LIKE 'hook:%'")
 _CLAIM = Statement(
     sqlite=(
         "UPDATE work SET lease = $6, due = $7, tries = tries + 1 WHERE account_id = $2 AND id IN (SELECT id FROM work "
@@ -63,7 +63,8 @@ async def _write_hints(tx: Tx, earliest: dict[tuple[str, int, int], int]) -> Non
 
 
 async def due(tx: Tx, node: int, now_us: int, limit: int, priority: int) -> list[tuple[str, int, int]]:
-    """(lane, account_id, priority) with something due, in lanes that are free or `node`'s, the longest waiting first."""
+    """(lane, account_id, priority) with something due, in lanes that are free or `node`'s, the longest waiting first.
+    Webhook posts are left alone: this version queues them and has no sender for them yet."""
     return [(row[0], row[1], row[2]) for row in await tx.rows(_DUE, now_us, node, limit, priority)]
 
 

@@ -49,7 +49,8 @@ _WHERE = (
 _COLUMNS = "key, scope, kind, label_id, reason, created, expires"
 
 
-class _Searching(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Searching:
     """The statements of a search: with keys they go by the primary key, without by the index of times."""
 
     oldest: Statement

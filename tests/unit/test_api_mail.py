@@ -339,3 +339,34 @@ def test_other_content_has_another_hash(change: dict[str, Any]) -> None:
 def test_files_count_by_their_bytes() -> None:
     one, two = (with_files(MAIL, File("attachments", "a.txt", "text/plain", data)) for data in (b"1", b"2"))
     assert hash_of(one) != hash_of(two)
+
+
+MANY = "%v%" * 50_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"html": MANY, "xsmtpapi": {"to": ["ann@example.org"], "sub": {"%v%": ["x" * 1000]}}},
+        {"html": None, "plain": MANY, "xsmtpapi": {"pubsub": {"%v%": "x" * 1000}}},
+        {"subject": "%v%" * 300, "xsmtpapi": {"pubsub": {"%v%": "x" * 1000}}},
+        {"xsmtpapi": {"to": ["ann@example.org"], "sub": {"%v%": ["%s%" * 50_000]}, "section": {"s": "x" * 1000}}},
+        {"xsmtpapi": {"to": ["ann@example.org"], "sub": {f"%{n}%": ["%s%" * 9] for n in range(9000)}, "section": {"s": "x" * 1000}}},
+    ],
+)
+def test_variables_that_would_make_a_mail_of_many_mib_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        sent(form({**MAIL, **change}))
+    assert caught.value.code is Code.XSMTPAPI_INVALID
+
+
+@pytest.mark.parametrize("value", [{"to": ["ann@example.org"], "sub": {"%v%": ["x" * 900_000]}}, {"pubsub": {"%v%": "x" * 900_000}}])
+def test_a_whole_body_may_be_a_variable(value: dict[str, Any]) -> None:
+    html = "<style>" + "p { width: 100% }" * 1000 + "</style>%v%"
+    assert sent(form({**MAIL, "html": html, "xsmtpapi": value})).content.html == html
+
+
+def test_nul_does_not_hide_in_gzip() -> None:
+    with pytest.raises(Refused) as caught:
+        sent(form({**MAIL, "html": packed("a\0b"), "gzipCompress": "true"}))
+    assert caught.value.code is Code.HTML_NOT_GZIP

@@ -22,6 +22,8 @@ from aurorasend.content import Attachment
         ("a\u2028b.txt", "ab.txt"),
         ("\udcff%41.txt", "%41.txt"),
         ("/", ""),
+        ("..", ""),
+        ("a/..", ""),
         ("", ""),
     ],
 )
@@ -54,6 +56,6 @@ def test_a_part_that_is_nothing_is_ignored_and_an_empty_file_refused() -> None:
 
 def test_content_ids() -> None:
     assert content_id("<logo1@x>") == "logo1@x"
-    for bad in ("", "<>", "a b", "a>b", "a\r\nb", "é", "x" * 251):
+    for bad in ("", "<>", "a b", "a>b", "a\r\nb", "é", "x" * 201, "(c)", "[x]", 'a"b', "a,b", "a\\b"):
         with pytest.raises(Refused):
             content_id(bad)

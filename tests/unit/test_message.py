@@ -15,6 +15,7 @@ from aurorasend.address import BadAddress
 from aurorasend.content import Attachment, Content, Mailbox, Target
 from aurorasend.header import clean
 from aurorasend.message import NO_LINKS, Composed, Letter, Links
+from aurorasend.variable import TooLong
 
 ANN = Mailbox("ann@mail.example.org", "Ann Lee")
 BOB = Target("bob@example.net")
@@ -480,3 +481,35 @@ def test_a_new_summary_replaces_the_marked_one() -> None:
 @pytest.mark.parametrize("html", ["<body " * 50_000, "<body '" * 50_000, '<body "' * 50_000, "</body" * 50_000, "%" * 300_000])
 def test_hostile_html_takes_linear_time(html: str) -> None:
     letter(Content(ANN, "Hi", html, summary="x", track_unsubscribe=True)).compose(BOB, 0, Links(LINK))
+
+
+@pytest.mark.parametrize("value", ["", "  ", "<\u00e9@x>", "<a@b> <c@d>", "<" + "a" * 950 + "@b>"])
+def test_what_cannot_be_a_message_id_is_replaced_by_ours(value: str) -> None:
+    mail = compose(headers=(("Message-ID", value),))
+    assert read(mail).get_all("Message-ID") == [f"<{MESSAGE_ID}0@mail.example.org>"]
+
+
+def test_an_empty_list_unsubscribe_is_none() -> None:
+    mail = compose(links=Links(LINK), headers=(("List-Unsubscribe", " "),), track_unsubscribe=True)
+    assert read(mail).get_all("List-Unsubscribe") == [f"<{LINK}>"]
+
+
+@pytest.mark.parametrize("name", ["\U0001f600" * 60 + ".pdf", "a\u62a5" * 40 + ".txt", "\u00e9a" * 60])
+def test_every_piece_of_a_file_name_can_be_decoded_by_itself(name: str) -> None:
+    mail = compose(files=[Attachment(name, "text/plain", b"x")])
+    (part,) = read(mail).iter_attachments()
+    assert part.get_filename() == name
+    assert not part["Content-Disposition"].defects
+
+
+def test_a_subject_for_lists_is_as_a_reader_sees_it() -> None:
+    subject = letter(Content(sender=ANN, subject="Hi %v%", html="x")).subject_of(Target("bob@example.net", {"v": "a\0b\r\nc"}))
+    assert subject == "Hi abc"
+
+
+def test_a_mail_does_not_grow_without_limit() -> None:
+    member = Target("bob@example.net", {"v": "x" * 1024})
+    with pytest.raises(TooLong):
+        letter(Content(sender=ANN, subject="Hi", html="%v%" * 20_000)).compose(member, 0)
+    with pytest.raises(TooLong):
+        letter(Content(sender=ANN, subject="%v%" * 40, html="x")).compose(member, 0)

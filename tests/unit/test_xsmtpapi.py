@@ -179,3 +179,23 @@ def test_junk_is_refused_or_read_and_never_anything_else(text: str) -> None:
         value = parse(text)
         assert len(value.variables) in (0, len(value.to))
         assert names_recipients(text) == bool(value.to)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"to": [A], "sub": {"%v%": ["a\0b"]}},
+        {"pubsub": {"%v%": "\0"}},
+        {"pubsub": {"%v\0%": "x"}},
+        {"to": [A], "section": {"s": "\\\0"}},
+        {"to": [A], "send_domain": "a\0b.example.com"},
+    ],
+)
+def test_nul_is_refused_wherever_it_is(members: dict[str, object]) -> None:
+    with pytest.raises(Refused) as caught:
+        parse(json.dumps(members))
+    assert caught.value.code is Code.XSMTPAPI_INVALID
+
+
+def test_what_only_looks_like_nul_is_text() -> None:
+    assert parse(json.dumps({"pubsub": {"%v%": "\\u0000"}})).pubsub == {"v": "\\u0000"}
