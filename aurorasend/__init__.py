@@ -56,6 +56,7 @@ The map: the modules in the order of a message's life.
     sms_outcome, gateways   what became of one; what carries them
 
     event                   the one recorder: event, counters, suppression, webhook posts
+    statistics              what the counters tell a customer
     sweep                   removes what is kept no longer
     explain                 a message's whole life, in order
     simulator               a fake internet whose recipients choose their fate

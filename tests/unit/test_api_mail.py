@@ -351,7 +351,7 @@ MANY = "%v%" * 50_000
         {"html": None, "plain": MANY, "xsmtpapi": {"pubsub": {"%v%": "x" * 1000}}},
         {"subject": "%v%" * 300, "xsmtpapi": {"pubsub": {"%v%": "x" * 1000}}},
         {"xsmtpapi": {"to": ["ann@example.org"], "sub": {"%v%": ["%s%" * 50_000]}, "section": {"s": "x" * 1000}}},
-        {"xsmtpapi": {"to": ["ann@example.org"], "sub": {f"%{n}%": ["%s%" * 9] for n in range(9000)}, "section": {"s": "x" * 1000}}},
+        {"xsmtpapi": {"to": ["a@b.example"], "sub": {f"%{n}%": ["%s%" * 9] for n in range(9000)}, "section": {"s": "x" * 1000}}},
     ],
 )
 def test_variables_that_would_make_a_mail_of_many_mib_are_refused(change: dict[str, Any]) -> None:
@@ -360,7 +360,7 @@ def test_variables_that_would_make_a_mail_of_many_mib_are_refused(change: dict[s
     assert caught.value.code is Code.XSMTPAPI_INVALID
 
 
-@pytest.mark.parametrize("value", [{"to": ["ann@example.org"], "sub": {"%v%": ["x" * 900_000]}}, {"pubsub": {"%v%": "x" * 900_000}}])
+@pytest.mark.parametrize("value", [{"to": ["a@b.example"], "sub": {"%v%": ["x" * 900_000]}}, {"pubsub": {"%v%": "x" * 900_000}}])
 def test_a_whole_body_may_be_a_variable(value: dict[str, Any]) -> None:
     html = "<style>" + "p { width: 100% }" * 1000 + "</style>%v%"
     assert sent(form({**MAIL, "html": html, "xsmtpapi": value})).content.html == html

@@ -241,7 +241,7 @@ def test_period() -> None:
         (None, one, None, Code.END_DATE_INVALID),
         (None, nine, one, Code.END_DATE_INVALID),
         (None, one, nine, Code.END_DATE_INVALID),
-        (9, None, None, Code.END_DATE_INVALID),
+        (9, None, None, Code.DAYS_INVALID),
     ]:
         with pytest.raises(Refused) as caught:
             period(days, first, last, today=today, longest=8)

@@ -1,0 +1,26 @@
+"""queue/status (data.md §15.1). Called by endpoint. Calls statistics."""
+
+from dataclasses import dataclass
+
+from aurorasend import statistics
+from aurorasend.endpoint import ApiCall, Info, endpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """No parameters besides the credentials."""
+
+
+@endpoint("queue/status")
+async def status(call: ApiCall, p: Nothing) -> Info:
+    """How many mails wait, by API_USER and recipient domain."""
+    account_id, now_us = call.caller.account.id, call.node.clock.now_us()
+    found = await call.node.store.read(lambda tx: statistics.waiting(tx, account_id, now_us))
+    shown = [
+        {"apiUser": name, "domain": domain, "isStop": False, "reason": "", "timeout": None, "unRequestNum": number}
+        for name, domain, number in found
+    ]
+    return {"count": len(shown), "dataList": shown}
+
+
+ENDPOINTS = (status,)

@@ -1,0 +1,179 @@
+"""statday/list, stathour/list, invalidstat/list (data.md §2, §3, §4). Called by endpoint. Calls statistics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from aurorasend import statistics
+from aurorasend.api.data_fields import ApiUserList, DomainList, LabelIdList, LabelNameList, Ranged
+from aurorasend.codes import Code
+from aurorasend.endpoint import ApiCall, Info, endpoint
+from aurorasend.fields import Field, boolean
+from aurorasend.statistics import Asked, Counts, Grain, Line, percent
+from aurorasend.store.tx import Tx
+
+DAY_S, HOUR_S = 86_400, 3_600
+
+Aggregate = Annotated[
+    bool,
+    Field(
+        "aggregate",
+        boolean,
+        invalid=Code.AGGREGATE_INVALID,
+        doc="1: one object with the sums over everything, instead of rows.",
+        example="1",
+    ),
+]
+
+# data.md §4, misspellings and all, by sub status
+CLASSES: Mapping[str, int] = {
+    "sendcloudBlacklist": 401,
+    "ubsubscribe": 402,
+    "espUnvaliable": 403,
+    "recipientAddressError": 404,
+    "ipOrDomainRejected": 405,
+    "recipientNotFound": 406,
+    "spamEmail": 407,
+    "senderOrRecipientRejected": 408,
+    "others": 409,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByHour(Ranged):
+    api_users: ApiUserList = None
+    labels: LabelIdList = None
+    label_names: LabelNameList = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByDay(ByHour):
+    domains: DomainList = None
+    aggregate: Aggregate = False
+
+
+def asked_of(call: ApiCall, p: ByHour) -> Asked:
+    """Raises Refused: 40006, 40007, 40008."""
+    since, until = p.span(call.node.clock.now_us(), call.node.zone)
+    domains = p.domains if isinstance(p, ByDay) else None
+    return Asked(since=since, until=until, api_users=p.api_users, labels=p.labels, label_names=p.label_names, domains=domains)
+
+
+async def read_lines(call: ApiCall, asked: Asked, grain: Grain) -> list[Line]:
+    account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
+    return await call.node.store.read(lambda tx: statistics.lines(tx, account_id, asked, grain, hours))
+
+
+async def read_total(call: ApiCall, asked: Asked) -> Counts:
+    async def unit(tx: Tx) -> Counts:
+        return await statistics.total(tx, call.caller.account.id, asked)
+
+    return await call.node.store.read(unit)
+
+
+@endpoint("statday/list")
+async def by_day(call: ApiCall, p: ByDay) -> Info:
+    """Statistics by day, API_USER, recipient domain and label.
+
+    All counts of a mail belong to the day of its send request, however late they came. With `aggregate` the sums alone.
+    """
+    asked = asked_of(call, p)
+    if p.aggregate:
+        return {"dataList": summed(await read_total(call, asked))}
+    found = await read_lines(call, asked, Grain.DAY)
+    return {"dataList": [{**of_day(line), **numbers(line.counts), **percents(line.counts)} for line in found]}
+
+
+@endpoint("stathour/list")
+async def by_hour(call: ApiCall, p: ByHour) -> Info:
+    """Statistics by hour, API_USER and label.
+
+    An hour without a request has no row.
+    """
+    found = await read_lines(call, asked_of(call, p), Grain.HOUR)
+    return {"dataList": [{**of_hour(line), **numbers(line.counts), **percents(line.counts)} for line in found]}
+
+
+@endpoint("invalidstat/list")
+async def invalid(call: ApiCall, p: ByDay) -> Info:
+    """Invalid mail by class, day, API_USER, recipient domain and label; with `aggregate` the sums alone."""
+    asked = asked_of(call, p)
+    if p.aggregate:
+        return {"dataList": classes(await read_total(call, asked))}
+    found = await read_lines(call, asked, Grain.DAY)
+    return {"dataList": [{**of_day(line), **classes(line.counts)} for line in found if line.counts.invalid]}
+
+
+def of_day(line: Line) -> Info:
+    return {
+        "sendDate": _time(line.bucket * DAY_S).strftime("%Y-%m-%d"),
+        "apiUser": line.api_user,
+        "domain": line.domain,
+        "labelId": line.label_id,
+        "labelName": line.label or None,
+    }
+
+
+def of_hour(line: Line) -> Info:
+    at = _time(line.bucket * HOUR_S)
+    return {
+        "sendDate": at.strftime("%Y-%m-%d"),
+        "sendHour": at.hour,
+        "apiUser": line.api_user,
+        "labelId": line.label_id,
+        "labelName": line.label,
+        "uniqueClickspercent": percent(line.counts.unique_clicks, line.counts.delivered),  # beside the other, data.md §3
+    }
+
+
+def numbers(counts: Counts) -> Info:
+    return {
+        "requestNum": counts.requested,
+        "deliveredNum": counts.delivered,
+        "clickNum": counts.clicks,
+        "openNum": counts.opens,
+        "bounceNum": counts.bounced,
+        "spamReportedNum": counts.complaints,
+        "unsubscribeNum": counts.unsubscribed,
+        "uniqueOpensNum": counts.unique_opens,
+        "uniqueClicksNum": counts.unique_clicks,
+        "invalidEmailsNum": counts.invalid,
+    }
+
+
+def percents(counts: Counts) -> Info:
+    """data.md §2.3"""
+    return {
+        "deliveredPercent": percent(counts.delivered, counts.requested),
+        "clickPercent": percent(counts.clicks, counts.delivered),
+        "openPercent": percent(counts.opens, counts.delivered),
+        "bouncePercent": percent(counts.bounced, counts.requested),
+        "spamReportedPercent": percent(counts.complaints, counts.delivered),
+        "unsubscribePercent": percent(counts.unsubscribed, counts.delivered),
+        "uniqueOpensPercent": percent(counts.unique_opens, counts.delivered),
+        "uniqueClicksPercent": percent(counts.unique_clicks, counts.delivered),
+        "invalidEmailsPercent": percent(counts.invalid, counts.requested),
+        "openRatePercent": percent(counts.unique_clicks, counts.unique_opens),
+    }
+
+
+def summed(counts: Counts) -> Info:
+    """Three names lose their plural, and openRatePercent is not told (data.md §2.2)."""
+    shown = {**numbers(counts), **percents(counts)}
+    del shown["openRatePercent"]
+    singular = {"uniqueOpensNum": "uniqueOpenNum", "uniqueClicksNum": "uniqueClickNum", "invalidEmailsNum": "invalidEmailNum"}
+    return {singular.get(name, name): value for name, value in shown.items()}
+
+
+def classes(counts: Counts) -> Info:
+    found = counts.classes or {}
+    return {name: found.get(sub_status, 0) for name, sub_status in CLASSES.items()}
+
+
+def _time(seconds: int) -> datetime:
+    """Of a bucket, which is in the API's zone already."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+ENDPOINTS = (by_day, by_hour, invalid)
