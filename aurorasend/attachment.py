@@ -50,7 +50,7 @@ def content_id(text: str) -> str:
     """A Content-ID without <>. Raises Refused: no code of its own (conventions.md §10)."""
     cid = text.removeprefix("<").removesuffix(">")
     if not _content_id(cid):
-        raise Refused(Code.MAIL_FAULT, "embeddedCid must be printable ASCII without spaces")
+        raise Refused(Code.MAIL_FAULT, "embeddedCid must be letters, digits and !#$%&'*+./=?^_`{|}~@-")
     return cid
 
 

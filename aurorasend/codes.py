@@ -143,7 +143,7 @@ class Code(Enum):
     FROM_TOO_LONG                   = 40257, "fromAddress should be no more than 128 characters"
     EMPTY_ATTACHMENTS_INVALID       = 40258, "emptyExistedAttachments is required and can only be 0 or 1"
     USER_UNKNOWN                    = 40301, "User does not exist"
-    UNSUBSCRIBE_ADDED               = 40401, "Unsubscribe record was successfully added", OK
+    UNSUBSCRIBE_ADDED               = 40401, "Unsubscribe record was successfully added", OK, "request was successful"
     UNSUBSCRIBE_NOT_ADDED           = 40402, "Failed to add unsubscribe record"
     UNSUBSCRIBE_REMOVED             = 40403, "Unsubscribe record was successfully removed", OK | INTERNAL
     UNSUBSCRIBE_NOT_REMOVED         = 40404, "Failed to remove unsubscribe record"

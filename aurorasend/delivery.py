@@ -202,7 +202,10 @@ class Mail:
         """Compose and sign."""
         submitted = due.submitted
         letter = await self._letters.get(submitted)
-        composed = letter.compose(due.target, due.position, Links())
+        if submitted.is_large:
+            composed = await asyncio.to_thread(letter.compose, due.target, due.position, Links())
+        else:
+            composed = letter.compose(due.target, due.position, Links())
         signers = await self._signers_of(due)
         if self._signing is None:
             raw = self._sign(composed, signers)

@@ -61,7 +61,9 @@ class Letters:
         return found, await rows.contents(tx, account_id, missing) if missing else {}
 
     def keep(self, submitted: Submitted, parts: Sequence[bytes]) -> Letter:
-        letter = _letter(submitted, parts)
+        return self._keep(submitted, _letter(submitted, parts))
+
+    def _keep(self, submitted: Submitted, letter: Letter) -> Letter:
         size = 3 * submitted.size + 4096  # encoded, parsed
         self._kept[submitted.key] = (letter, size)
         self._bytes += size
@@ -79,7 +81,8 @@ class Letters:
                 return letter
             account_id, submission_id = submitted.key
             contents = await self._store.read(lambda tx: rows.contents(tx, account_id, [submission_id]))
-            return self.keep(submitted, contents[submission_id])
+            # Beside the event loop: megabytes of text and files take a while to be parsed and encoded.
+            return self._keep(submitted, await asyncio.to_thread(_letter, submitted, contents[submission_id]))
 
     def _known(self, submitted: Submitted) -> Letter | None:
         known = self._kept.get(submitted.key)

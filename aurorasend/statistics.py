@@ -5,7 +5,7 @@ request, and says the current state of each recipient (data.md §2.4).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from aurorasend.clock import HOUR
@@ -41,7 +41,7 @@ class Grain(Enum):
 
 @dataclass(slots=True)
 class Counts:
-    """Recipients, but for opens and clicks, of which each counts. `classes`: invalid mail by sub status."""
+    """Recipients, but for opens and clicks, of which each counts. `classes`: invalid mail by sub status; `soft`: bounces."""
 
     requested: int = 0
     delivered: int = 0
@@ -53,7 +53,8 @@ class Counts:
     unique_clicks: int = 0
     complaints: int = 0
     unsubscribed: int = 0
-    classes: dict[int, int] | None = None
+    classes: dict[int, int] = field(default_factory=dict)
+    soft: dict[int, int] = field(default_factory=dict)
 
     @property
     def under_way(self) -> int:
@@ -68,8 +69,9 @@ class Counts:
             unique = _UNIQUE[one.kind]
             setattr(self, unique, getattr(self, unique) + one.n)
         if one.kind == Kind.INVALID.number:
-            self.classes = {**(self.classes or {})}
             self.classes[one.sub_status] = self.classes.get(one.sub_status, 0) + one.n
+        if one.kind == Kind.SOFT_BOUNCE.number:
+            self.soft[one.sub_status] = self.soft.get(one.sub_status, 0) + one.n
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,21 @@ async def lines(tx: Tx, account_id: int, asked: Asked, grain: Grain, zone_hours:
 async def total(tx: Tx, account_id: int, asked: Asked) -> Counts:
     """All in one."""
     return _sum(await rows.whole(tx, account_id, await slice_of(tx, account_id, asked)))
+
+
+async def hourly_states(tx: Tx, account_id: int, wanted: Slice) -> list[tuple[int, dict[tuple[int, int], int]]]:
+    """By hour of the requests (since 1970, UTC), in order: how many recipients are in which (status, sub status); the
+    numbers are those of data.md §5."""
+    hours: dict[int, Counts] = {}
+    for one in await rows.by_hour(tx, account_id, wanted, 0):
+        hours.setdefault(one.bucket, Counts()).add(one)
+    return [(hour, _states(counts)) for hour, counts in sorted(hours.items())]
+
+
+def _states(counts: Counts) -> dict[tuple[int, int], int]:
+    found = {(Kind.INVALID.number, sub_status): n for sub_status, n in counts.classes.items()}
+    found |= {(Kind.SOFT_BOUNCE.number, sub_status): n for sub_status, n in counts.soft.items()}
+    return {**found, (Kind.DELIVER.number, 0): counts.delivered, (Kind.REQUEST.number, 0): counts.under_way}
 
 
 async def waiting(tx: Tx, account_id: int, now_us: int) -> list[tuple[str, str, int]]:

@@ -75,8 +75,8 @@ async def delete_bounces(call: ApiCall, p: DeleteBounces) -> Info:
 @endpoint("bounce/count")
 async def count_bounces(call: ApiCall, p: CountBounces) -> Info:
     """Count the entries of a range."""
-    account_id, search = call.caller.account.id, search_of(call, "bounce", p, "")
-    return changed(await call.node.store.read(lambda tx: rows.count(tx, account_id, search)))
+    account_id, span = call.caller.account.id, p.span(call.node.clock.now_us(), call.node.zone)
+    return changed(await call.node.store.read(lambda tx: rows.count(tx, account_id, "bounce", span)))
 
 
 def shown(each: Entry, zone: timezone) -> Info:

@@ -56,10 +56,10 @@ def display_name(given: str) -> str:
     """Clients put RFC 2047 words here too (wire-notes 6)."""
     if len(given.encode(errors="replace")) > MAX_LINE:
         raise Trouble(Kind.INVALID, "longer than a header line")
-    name = decode_words(given.replace("\t", " ")).strip()
+    name = decode_words(given.replace("\t", " "))
     if unclean(name):
         raise Trouble(Kind.INVALID, "a line break or control character")
-    return name
+    return name.strip()
 
 
 def mailboxes(most: int) -> Parser[tuple[Mailbox, ...]]:

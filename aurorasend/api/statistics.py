@@ -167,8 +167,7 @@ def summed(counts: Counts) -> Info:
 
 
 def classes(counts: Counts) -> Info:
-    found = counts.classes or {}
-    return {name: found.get(sub_status, 0) for name, sub_status in CLASSES.items()}
+    return {name: counts.classes.get(sub_status, 0) for name, sub_status in CLASSES.items()}
 
 
 def _time(seconds: int) -> datetime:

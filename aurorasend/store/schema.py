@@ -194,7 +194,7 @@ submission = _of_account(
     _int("size"),  # bytes of content
     _int("created"),
 )
-Index("submission_created", submission.c.account_id, submission.c.created)
+Index("submission_created", submission.c.account_id, submission.c.created, submission.c.id)
 content = Table(
     "content",
     metadata,
@@ -391,7 +391,7 @@ suppression = Table(
     _int("expires"),
     PrimaryKeyConstraint("account_id", "key", "list", "scope"),
 )
-Index("suppression_created", suppression.c.account_id, suppression.c.list, suppression.c.created)
+Index("suppression_created", suppression.c.account_id, suppression.c.list, suppression.c.created, suppression.c.key, suppression.c.scope)
 webhook = _of_account(
     "webhook",
     _text("url"),

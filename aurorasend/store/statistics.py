@@ -38,7 +38,7 @@ class Slice:
         """What follows the account in the statements below."""
         narrowed: list[Any] = [self.since, self.until]
         for wanted in (self.api_users, self.labels, self.domains):
-            narrowed += [int(wanted is not None), tx.many(wanted or ())]  # type: ignore[arg-type]
+            narrowed += [int(wanted is not None), tx.many(wanted or ())]
         return tuple(narrowed)
 
 

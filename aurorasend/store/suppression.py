@@ -55,7 +55,6 @@ class _Searching:
 
     oldest: Statement
     newest: Statement
-    count: Statement
     delete: Statement
     allow: Statement
 
@@ -66,7 +65,6 @@ def _searching(where: str, free: int) -> _Searching:
     return _Searching(
         oldest=Statement(f"SELECT {_COLUMNS} FROM suppression {where} ORDER BY created, key, scope {page}"),
         newest=Statement(f"SELECT {_COLUMNS} FROM suppression {where} ORDER BY created DESC, key DESC, scope DESC {page}"),
-        count=Statement(f"SELECT count(*) FROM suppression {where}"),
         delete=Statement(f"DELETE FROM suppression {where}"),
         allow=Statement(
             "INSERT INTO suppression (account_id, key, list, scope, kind, created, expires) "
@@ -79,6 +77,7 @@ def _searching(where: str, free: int) -> _Searching:
 _BY_TIME = _searching(_WHERE, 9)
 _BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10)
 
+_COUNT = Statement("SELECT count(*) FROM suppression WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4")
 _FIND = Statement("SELECT key, list, scope, kind FROM suppression WHERE account_id = $1 AND key IN texts($2) AND expires > $3")
 _STRIKES = Statement("SELECT strikes FROM suppression WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND scope = ''")
 _PUT = Statement(
@@ -143,8 +142,9 @@ async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int],
     return [Entry(*row) for row in found]
 
 
-async def count(tx: Tx, account_id: int, search: Search) -> int:
-    row = await tx.row(_statements(search).count, account_id, *search.arguments(tx))
+async def count(tx: Tx, account_id: int, of: str, span: tuple[int, int]) -> int:
+    """How many entries of the list `of` were made in `span` = [since, until)."""
+    row = await tx.row(_COUNT, account_id, of, *span)
     return int(row[0]) if row else 0
 
 

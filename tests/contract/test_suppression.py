@@ -106,7 +106,9 @@ async def test_bounces_are_listed_by_range_or_address_and_counted(api: Api) -> N
     assert emails(await api.call("bounce/list", days=1, start=1, limit=1)) == ["b@example.net"]
     assert emails(await api.call("bounce/list", days=1, limit=0)) == []
     assert emails(await api.call("bounce/list", startDate="2026-01-31", endDate="2026-01-31")) == []
-    assert emails(await api.call("bounce/list", email="a@EXAMPLE.org", startDate="2026-01-31", endDate="2026-01-31")) == ["a@example.org"]
+    assert emails(await api.call("bounce/list", email="a@EXAMPLE.org", startDate="2026-01-31", endDate="2026-01-31")) == [
+        "a@example.org"
+    ]
     assert await api.call("bounce/count", start_date="2026-02-01", end_date="2026-02-01") == {"count": 2}
     assert await api.call("bounce/count", "two_trigger", days=1) == {"count": 1}
 
@@ -188,7 +190,9 @@ async def test_complaints(api: Api) -> None:
 
 
 async def test_blocking(api: Api) -> None:
-    assert await api.call("block/add", email="Ann@example.net", domainName="@Example.ORG", expireTime=LATER) == {"addSuccessCount": 2}
+    assert await api.call("block/add", email="Ann@example.net", domainName="@Example.ORG", expireTime=LATER) == {
+        "addSuccessCount": 2
+    }
     assert await api.call("block/add", email=ANN, expireTime="2099-01-01 00:00:00", apiUserBlock="all") == {"addSuccessCount": 1}
     assert await api.call("block/add", email=ANN, expireTime=LATER, apiUserBlock="one_batch") == {"addSuccessCount": 1}
     listed = (await api.call("block/list"))["dataList"]

@@ -26,6 +26,7 @@ CODES = [
     ({"fromName": "Ann\r\nBcc: x@example.net"}, Code.FROM_NAME_INVALID),
     ({"fromName": "Ann\x00"}, Code.FROM_NAME_INVALID),
     ({"fromName": "=?utf-8?q?Ann=0D=0ABcc:_x?="}, Code.FROM_NAME_INVALID),
+    ({"fromName": "=?utf-8?q?=0D=0ABcc:_x?="}, Code.FROM_NAME_INVALID),
     ({"fromName": "n" * 999}, Code.FROM_NAME_INVALID),
     ({"to": None}, Code.TO_EMPTY),
     ({"to": " ; , "}, Code.TO_EMPTY),

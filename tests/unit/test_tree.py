@@ -19,9 +19,9 @@ LINES_OF_A_FUNCTION = 60
 LAYERS = (
     {"cli", "app", "bootstrap", "explain", "operate"},
     {"api", "portal", "console", "smtpd", "tracking"},
-    {"submission", "delivery", "sms", "bounce"},
+    {"submission", "delivery", "sms", "bounce", "statistics"},
     {"event"},
-    {"statistics", "suppression", "webhook"},
+    {"suppression", "webhook"},
     {"queue"},
     {"store"},
 )

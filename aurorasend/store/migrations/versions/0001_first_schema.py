@@ -378,7 +378,7 @@ def upgrade() -> None:
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
-    op.create_index('submission_created', 'submission', ['account_id', 'created'], unique=False)
+    op.create_index('submission_created', 'submission', ['account_id', 'created', 'id'], unique=False)
     op.create_table('suppression',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('key', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -392,7 +392,7 @@ def upgrade() -> None:
     sa.Column('expires', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'key', 'list', 'scope')
     )
-    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created'], unique=False)
+    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created', 'key', 'scope'], unique=False)
     op.create_table('template',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),

@@ -1,0 +1,138 @@
+"""data/emailStatus (data.md §5). Called by endpoint. Calls email_status."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timezone
+from typing import Annotated
+
+from aurorasend import email_status
+from aurorasend.api.data_fields import EMAIL, ApiUserList, LabelId, LabelName, Ranged, items
+from aurorasend.clock import wall
+from aurorasend.codes import Code
+from aurorasend.email_status import STATES, SUB_STATUSES, Found, Search
+from aurorasend.endpoint import ApiCall, Info, endpoint
+from aurorasend.fields import Field, Kind, Limit, Start, Trouble, parser
+from aurorasend.statistics import Asked
+from aurorasend.store.email_status import Status
+
+LONGEST = 30  # days, data.md §5
+MOST_IDS = 100
+
+# In the documented row, without a meaning (data.md §5).
+UNUSED = ("taskName", "mailingStatus", "softStatus", "timeStr", "event", "receiver", "message", "email", "name", "phone")
+
+
+@parser(Kind.TOO_MANY, schema={"type": "string"})
+def _ids(text: str) -> tuple[str, ...]:
+    found = tuple(items(text))
+    if len(found) > MOST_IDS:
+        raise Trouble(Kind.TOO_MANY, f"no more than {MOST_IDS} emailIds")
+    return found
+
+
+@parser(schema={"type": "string"})
+def _numbers(text: str) -> tuple[int, ...]:
+    """What is no number matches nothing (data.md §5)."""
+    return tuple(int(item) for item in items(text.replace(",", ";")) if item.isascii() and item.isdigit() and len(item) <= 3)
+
+
+Address = Annotated[str, replace(EMAIL, doc="Only mail to this address.")]
+EmailIds = Annotated[
+    tuple[str, ...] | None,
+    Field(
+        "emailIds",
+        _ids,
+        invalid=Code.EMAIL_INVALID,
+        too_many=Code.EMAIL_INVALID,
+        joined=True,
+        doc=f"Only these mails, by the emailIds that the send calls told, joined by `;`, at most {MOST_IDS}.",
+    ),
+]
+Statuses = Annotated[
+    tuple[int, ...] | None,
+    Field(
+        "status",
+        _numbers,
+        invalid=Code.MAIL_FAULT,
+        joined=True,
+        doc="Only 1 delivered, 4 invalid, 5 soft bounce, 18 sending; repeated, or joined by `;`.",
+        example="4;5",
+    ),
+]
+SubStatuses = Annotated[
+    tuple[int, ...] | None,
+    Field(
+        "subStatus",
+        _numbers,
+        invalid=Code.MAIL_FAULT,
+        joined=True,
+        doc="Only these sub statuses: 401-409, 503, 505-509, joined by `;`.",
+        example="406;407",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmailStatus(Ranged):
+    email: Address = ""
+    ids: EmailIds = None
+    label: LabelId = None
+    label_name: LabelName = ""
+    api_users: ApiUserList = None
+    states: Statuses = None
+    sub_statuses: SubStatuses = None
+    start: Start = 0
+    limit: Limit = 100
+
+
+@endpoint("data/emailStatus")
+async def list_statuses(call: ApiCall, p: EmailStatus) -> Info:
+    """What became of mails, in the order of their send requests.
+
+    Give `days` or both dates, at most 30 days of requests; the other parameters narrow it further.
+    """
+    since, until = p.span(call.node.clock.now_us(), call.node.zone, LONGEST)
+    asked = Asked(
+        since=since,
+        until=until,
+        api_users=p.api_users,
+        labels=None if p.label is None else [p.label],
+        label_names=[p.label_name] if p.label_name else [],
+    )
+    search = Search(
+        asked=asked,
+        address=p.email,
+        ids=p.ids,
+        states=known(p.states, STATES),
+        sub_statuses=known(p.sub_statuses, sorted(SUB_STATUSES)),
+        start=p.start,
+        limit=p.limit,
+    )
+    account_id = call.caller.account.id
+    found = await call.node.store.read(lambda tx: email_status.search(tx, account_id, search))
+    shown_rows = [shown(each, found, call.node.zone) for each in found.page]
+    return {"total": str(found.total), "voListSize": len(shown_rows), "voList": shown_rows}
+
+
+def known(given: Sequence[int] | None, those: Sequence[int]) -> Sequence[int] | None:
+    """Of `given`, what exists."""
+    return None if given is None else [each for each in those if each in given]
+
+
+def shown(each: Status, found: Found, zone: timezone) -> Info:
+    status, description = email_status.words(each.state, each.sub_status)
+    return {
+        "emailId": email_status.email_id(each),
+        "status": status,
+        "apiUser": found.api_users.get(each.api_user_id, ""),
+        "recipients": each.address,
+        "requestTime": wall(each.requested, zone),
+        "modifiedTime": wall(each.updated, zone),
+        "sendLog": each.log,
+        "subStatus": each.sub_status if description else None,
+        "subStatusDesc": description,
+        **dict.fromkeys(UNUSED),
+    }
+
+
+ENDPOINTS = (list_statuses,)

@@ -1,0 +1,205 @@
+"""What became of single mails, and opens and clicks (data.md §5, §6), on both engines."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurorasend.clock import DAY
+from aurorasend.email_status import words
+from aurorasend.event import Event, Kind, Origin, domain_of, record
+from aurorasend.store import submission as submissions
+from aurorasend.store.tx import Store, Tx
+from tests.management import Api, managing
+
+PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
+    ("data/emailStatus", {}, 40007),
+    ("data/emailStatus", {"emailIds": "1_2_3_4.sg-1-inbound0$nobody@example.net"}, 40007),
+    ("data/emailStatus", {"days": 31}, 40006),
+    ("data/emailStatus", {"startDate": "2024-01-01", "endDate": "2024-03-01"}, 40008),
+    ("data/emailStatus", {"startDate": "2024-1", "endDate": "2024-01-02"}, 40007),
+    ("data/emailStatus", {"days": 1, "email": " "}, 40011),
+    ("data/emailStatus", {"days": 1, "email": "not-an-address"}, 40012),
+    ("data/emailStatus", {"days": 1, "emailIds": "x;" * 101}, 40012),
+    ("data/emailStatus", {"days": 1, "labelId": " "}, 40014),
+    ("data/emailStatus", {"days": 1, "labelId": "x1"}, 40015),
+    ("data/emailStatus", {"days": 1, "labelName": "a\0"}, 40015),
+    ("data/emailStatus", {"days": 1, "apiUserList": " "}, 40010),
+    ("data/emailStatus", {"days": 1, "start": " "}, 40001),
+    ("data/emailStatus", {"days": 1, "start": "-1"}, 40002),
+    ("data/emailStatus", {"days": 1, "limit": " "}, 40003),
+    ("data/emailStatus", {"days": 1, "limit": 101}, 40004),
+    ("openandclick/list", {}, 40007),
+    ("openandclick/list", {"days": 0}, 40006),
+    ("openandclick/list", {"startDate": "2024-05-02", "endDate": "2024-05-01"}, 40008),
+    ("openandclick/list", {"email": "nobody"}, 40012),
+    ("openandclick/list", {"days": 1, "labelId": " "}, 40014),
+    ("openandclick/list", {"days": 1, "labelId": "one"}, 40015),
+    ("openandclick/list", {"days": 1, "apiUserList": "a b"}, 40016),
+    ("openandclick/list", {"days": 1, "limit": 101}, 40004),
+)
+
+
+@pytest.fixture
+async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
+    async with managing(store, tmp_path) as made:
+        await made.sql("UPDATE domain SET vouched = 1, verified = 23")
+        yield made
+
+
+async def send(api: Api, to: str, _as: str = "one_trigger", **given: object) -> list[str]:
+    account = _as.partition("_")[0]
+    mail = {"from": f"kit@{account}.example", "to": to, "subject": "S", "html": "<p>x</p>", **given}
+    answer = await api.call("mail/send", _as, **mail)
+    return list(answer["emailIdList"])
+
+
+async def settle(api: Api, email_id: str, kind: Kind, sub_status: int = 0, log: str = "said") -> None:
+    """What delivery writes of a final outcome."""
+    message_id, _, address = email_id.partition("$")
+    account_id, submission_id = int(message_id.split("_")[1]), int(message_id.split("_")[3].partition(".")[0])
+    position, now_us = int(message_id.rpartition("inbound")[2]), api.clock.now_us()
+
+    async def unit(tx: Tx) -> None:
+        row = await submissions.submission_whole(tx, account_id, submission_id)
+        assert row is not None
+        recipient = row[8] + position
+        await submissions.set_recipients(tx, [(account_id, recipient, kind.number, sub_status, 1, log, "", now_us)])
+        origin = Origin(account_id, submission_id, row[1], row[5], row[10])
+        event = Event(recipient + 10**6, kind, now_us, origin, recipient, ((domain_of(address), 1),), sub_status)
+        await record(tx, [event])
+
+    await api.node.store.write(unit)
+
+
+async def status(api: Api, **given: object) -> Any:
+    answer = await api.call("data/emailStatus", **{"days": 30, **given})
+    assert answer["voListSize"] == len(answer["voList"])
+    return answer
+
+
+async def ids(api: Api, **given: object) -> list[str]:
+    """Those of a page that holds all."""
+    answer = await status(api, **given)
+    assert answer["total"] == str(len(answer["voList"]))
+    return [each["emailId"] for each in answer["voList"]]
+
+
+async def test_each_parameter(api: Api) -> None:
+    for path, given, code in PARAMETERS:
+        assert await api.call(path, **given) == code, (path, given)
+
+
+def test_words() -> None:
+    assert words(1, 0) == ("Delivered", None)
+    assert words(18, 0) == words(0, 0) == ("Sending", None)
+    assert words(4, 401) == ("Invalid Mail - Platform Blacklist", "SendCloud Blacklist")
+    assert words(5, 505) == ("Soft Bounce - IP/Domain Rejected", "IP, Domain Name Rejected")
+
+
+async def test_a_row_tells_how_a_mail_fares(api: Api) -> None:
+    (mail,) = await send(api, "ann@example.net")
+    row = (await status(api))["voList"][0]
+    assert row["status"] == "Sending" and row["subStatus"] is None and row["requestTime"] == "2026-02-01 09:00:01"
+    await settle(api, mail, Kind.INVALID, 406, "550 5.1.1 no such user")
+    answer = await status(api)
+    assert answer == {
+        "total": "1",
+        "voListSize": 1,
+        "voList": [
+            {
+                "emailId": mail,
+                "status": "Invalid Mail - Address Does Not Exist",
+                "apiUser": "one_trigger",
+                "recipients": "ann@example.net",
+                "requestTime": "2026-02-01 09:00:01",
+                "modifiedTime": "2026-02-01 09:00:02",
+                "sendLog": "550 5.1.1 no such user",
+                "subStatus": 406,
+                "subStatusDesc": "Address Does Not Exist",
+                **dict.fromkeys(
+                    (
+                        "taskName",
+                        "mailingStatus",
+                        "softStatus",
+                        "timeStr",
+                        "event",
+                        "receiver",
+                        "message",
+                        "email",
+                        "name",
+                        "phone",
+                    )
+                ),
+            }
+        ],
+    }
+
+
+async def test_each_filter(api: Api) -> None:
+    ann, bob = await send(api, "Ann@Example.net;bob@example.net", labelName="Spring")
+    (eve,) = await send(api, "eve@example.org", "one_batch")
+    (other,) = await send(api, "ann@example.net", "two_trigger")
+    await settle(api, ann, Kind.DELIVER)
+    await settle(api, bob, Kind.INVALID, 407)
+    assert await ids(api) == [ann, bob, eve]
+    assert await ids(api, status=1) == [ann]
+    assert await ids(api, status=[4, 18]) == [bob, eve]
+    assert await ids(api, status="4,18", subStatus="407;406") == [bob]
+    assert await ids(api, subStatus="406") == []
+    assert await ids(api, status="x") == await ids(api, status=7) == await ids(api, subStatus=999) == []
+    assert await ids(api, apiUserList="one_batch") == [eve]
+    assert await ids(api, apiUserList="nobody") == []
+    assert await ids(api, labelName="pri") == [ann, bob]
+    assert await ids(api, labelName="none") == []
+    assert await ids(api, labelId=0, labelName="pri") == [eve]
+    assert await ids(api, email="Ann@example.NET") == [ann]
+    assert await ids(api, email="bob@example.net", status=4) == [bob]
+    assert await ids(api, email="bob@example.net", status=1) == []
+    assert await ids(api, emailIds=f"{eve};{bob};{other};{ann}x;nonsense") == [bob, eve]
+    assert await ids(api, emailIds=f"{eve};{bob}", status=4) == [bob]
+    assert await ids(api, emailIds=f"{eve};{bob}", email="bob@EXAMPLE.net") == [bob]
+    assert await ids(api, startDate="2026-01-30", endDate="2026-01-31") == []
+    assert await ids(api, startDate="2026-01-30", endDate="2026-01-31", emailIds=ann) == []
+    assert await ids(api, startDate="2026-01-30", endDate="2026-01-31", email="bob@example.net") == []
+    assert (await api.call("data/emailStatus", "two_trigger", days=1))["total"] == "1"
+
+
+async def test_letter_case_counts_before_the_at_sign(api: Api) -> None:
+    (ann,) = await send(api, "Ann@Example.net")
+    (annie,) = await send(api, "annie@example.net")
+    assert await ids(api, email="ann@example.net") == []
+    assert await ids(api, email="Ann@example.net") == [ann]
+    assert await ids(api, email="annie@example.net") == [annie]
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"email": "ann@example.net"}, {"labelName": "all"}])
+async def test_pages(api: Api, narrowed: dict[str, object]) -> None:
+    sent = [mail for _ in range(5) for mail in await send(api, "ann@example.net", labelName="all")]
+    seen = []
+    for start in range(0, 8, 2):
+        answer = await status(api, start=start, limit=2, **narrowed)
+        assert answer["total"] == "5"
+        seen += [each["emailId"] for each in answer["voList"]]
+    assert seen == sent
+    assert await status(api, limit=0, **narrowed) == {"total": "5", "voListSize": 0, "voList": []}
+    assert (await status(api, emailIds=";".join(sent), start=4))["voList"][0]["emailId"] == sent[4]
+
+
+async def test_days_are_those_of_the_request(api: Api) -> None:
+    (early,) = await send(api, "ann@example.net")
+    api.clock.advance(timedelta(microseconds=2 * DAY))
+    (late,) = await send(api, "ann@example.net")
+    await settle(api, early, Kind.DELIVER)
+    assert await ids(api, days=1) == [late]
+    assert await ids(api, days=3) == [early, late]
+    assert await ids(api, startDate="2026-02-01", endDate="2026-02-02") == [early]
+
+
+async def test_nothing_is_opened_while_nothing_is_tracked(api: Api) -> None:
+    await send(api, "ann@example.net")
+    nothing = {"total": 0, "count": 0, "dataList": []}
+    assert await api.call("openandclick/list", days=100) == nothing
+    assert await api.call("openandclick/list", email="ann@example.net", trackType=3) == nothing
