@@ -386,7 +386,7 @@ StartDate = Annotated[
 ]
 EndDate = Annotated[
     date,
-    Field("endDate", date_text, invalid=Code.END_DATE_INVALID, aliases=("end_date",), doc="Last day.", example="2026-01-31"),
+    Field("endDate", date_text, invalid=Code.END_DATE_INVALID, aliases=("end_date",), doc="Last day.", example="2026-01-30"),
 ]
 
 

@@ -45,7 +45,7 @@ Expires = Annotated[
         empty=Code.END_DATE_INVALID,
         invalid=Code.END_DATE_INVALID,
         doc="When the entry ends.",
-        example="2027-01-31 12:00:00",
+        example="2099-01-31 12:00:00",
     ),
 ]
 

@@ -19,6 +19,7 @@ from tests.running import Served, serving
 TEXTS = (" ", "a\0b", "x" * 20_000, "99999999999999999999", "{", '{"a":{"b":[]}}', "a\r\nBcc: b@example.net")
 VALUES = (None, 5, [], [{"a": 1}])
 AT_ONCE = 32
+OFTEN_NEEDED = ("to", "html", "email", "startDate", "endDate")  # where one of several is
 
 # What the examples of some are told in the world below, which is not success.
 NOT_AS_THEY_ARE = {
@@ -60,7 +61,7 @@ def example(asked: Endpoint, *, whole: bool) -> dict[str, str]:
     """The examples of what is needed, or of everything."""
 
     def is_wanted(slot: Slot) -> bool:
-        return slot.required or whole or slot.field.wire in ("to", "html")
+        return slot.required or whole or slot.field.wire in OFTEN_NEEDED
 
     texts = [slot for slot in asked.form.shown if not isinstance(slot.field, FileField)]
     return {slot.field.wire: slot.field.example for slot in texts if slot.field.example and is_wanted(slot)}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
-from email.utils import getaddresses
+from email.utils import getaddresses, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,6 @@ from aurorasend.address import BadAddress
 from aurorasend.content import Attachment, Content, Mailbox, Target
 from aurorasend.header import clean
 from aurorasend.message import NO_LINKS, Composed, Letter, Links
-from aurorasend.variable import TooLong
 
 ANN = Mailbox("ann@mail.example.org", "Ann Lee")
 BOB = Target("bob@example.net")
@@ -144,7 +143,7 @@ def test_a_file_is_read_back(name: str, octets: bytes) -> None:
     assert first.get_content_type() == "application/pdf"
     assert first.get_payload(decode=True) == octets
     if len(name.encode()) <= 255:
-        assert first.get_filename() == name.strip()  # `email` strips what it returns
+        assert first.get_filename() == unquote(name.strip())  # `email` strips what it returns, and takes <> off
     assert second.get_content_charset() == "gbk" and second.get_filename() == "b.txt"
     assert text_of(mail) == "<p>Hello</p>\n"
 
@@ -485,8 +484,7 @@ def test_hostile_html_takes_linear_time(html: str) -> None:
 
 @pytest.mark.parametrize("value", ["", "  ", "<\u00e9@x>", "<a@b> <c@d>", "<" + "a" * 950 + "@b>"])
 def test_what_cannot_be_a_message_id_is_replaced_by_ours(value: str) -> None:
-    mail = compose(headers=(("Message-ID", value),))
-    assert read(mail).get_all("Message-ID") == [f"<{MESSAGE_ID}0@mail.example.org>"]
+    assert read(compose(headers=(("Message-ID", value),))).get_all("Message-ID") == [f"<{MESSAGE_ID}0@mail.example.org>"]
 
 
 def test_an_empty_list_unsubscribe_is_none() -> None:
@@ -500,16 +498,3 @@ def test_every_piece_of_a_file_name_can_be_decoded_by_itself(name: str) -> None:
     (part,) = read(mail).iter_attachments()
     assert part.get_filename() == name
     assert not part["Content-Disposition"].defects
-
-
-def test_a_subject_for_lists_is_as_a_reader_sees_it() -> None:
-    subject = letter(Content(sender=ANN, subject="Hi %v%", html="x")).subject_of(Target("bob@example.net", {"v": "a\0b\r\nc"}))
-    assert subject == "Hi abc"
-
-
-def test_a_mail_does_not_grow_without_limit() -> None:
-    member = Target("bob@example.net", {"v": "x" * 1024})
-    with pytest.raises(TooLong):
-        letter(Content(sender=ANN, subject="Hi", html="%v%" * 20_000)).compose(member, 0)
-    with pytest.raises(TooLong):
-        letter(Content(sender=ANN, subject="%v%" * 40, html="x")).compose(member, 0)
