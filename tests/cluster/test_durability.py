@@ -77,7 +77,7 @@ def check(trace: list[Seen], *, durable: bool) -> None:
     if durable:
         assert problems == []
     else:
-        assert len(problems) == REQUESTS, (problems, trace)
+        assert problems, trace  # not all: a checkpoint may have synced beside some of them
 
 
 def test_sqlite_has_synced_before_it_answers(tmp_path: Path) -> None:

@@ -23,11 +23,23 @@ OFTEN_NEEDED = ("to", "html", "email", "startDate", "endDate")  # where one of s
 
 # What the examples of some are told in the world below, which is not success.
 NOT_AS_THEY_ARE = {
-    "template/add": Code.INVOKE_NAME_TAKEN,
-    "template/submit": Code.TEMPLATE_ALREADY_APPROVED,
-    "smsapi/submitsms": Code.TEMPLATE_ALREADY_APPROVED,
-    "addresslist/add": Code.ADDRESS_LIST_ALIAS_TAKEN,
-    "mail/taskinfo": Code.TASK_UNKNOWN,
+    "template/add": {Code.INVOKE_NAME_TAKEN},
+    "template/submit": {Code.TEMPLATE_ALREADY_APPROVED},
+    "smsapi/submitsms": {Code.TEMPLATE_ALREADY_APPROVED},
+    "addresslist/add": {Code.ADDRESS_LIST_ALIAS_TAKEN},
+    "mail/taskinfo": {Code.TASK_UNKNOWN},
+    # Domains, users and webhooks of the examples are not there: they need DNS and a receiver (tests/contract has them).
+    **{f"domain/{action}": {Code.DOMAIN_UNKNOWN} for action in ("update", "checkConfig", "verify")},
+    **{f"domain/{action}": {Code.DOMAIN_UNKNOWN} for action in ("dkim/update", "delete")},
+    **{f"trackDomain/{action}": {Code.DOMAIN_UNKNOWN} for action in ("update", "delete")},
+    "trackDomain/checkConfig": {Code.DOMAIN_UNKNOWN, Code.DOMAIN_EMPTY},
+    **{f"apiuser/{action}": {Code.API_USER_UNKNOWN} for action in ("get", "update", "delete", "reset")},
+    "apiuser/add": {Code.BOUND_DOMAIN_UNKNOWN},
+    "apiuser/create": {Code.SUCCESS, Code.BOUND_DOMAIN_UNKNOWN},  # only when it names a domain
+    **{f"webhook/{action}": {Code.WEBHOOK_UNKNOWN} for action in ("get", "delete")},
+    "webhook/add": {Code.WEBHOOK_URL_FAILED},
+    "webhook/update": {Code.WEBHOOK_UNKNOWN, Code.WEBHOOK_NOT_UPDATED},
+    **{f"route/{action}": {Code.DOMAIN_UNKNOWN} for action in ("get", "add", "update", "delete")},
 }
 
 MODULES = sorted({each.path.partition("/")[0] for each in ENDPOINTS})
@@ -77,7 +89,7 @@ async def test_the_examples_work(node: Served, asked: Endpoint) -> None:
         if asked.envelope is Envelope.V1:
             assert envelope["message"] == "success", envelope
         elif asked.path in NOT_AS_THEY_ARE:
-            assert envelope["statusCode"] == NOT_AS_THEY_ARE[asked.path].number
+            assert envelope["statusCode"] in {code.number for code in NOT_AS_THEY_ARE[asked.path]}, envelope
         else:
             assert envelope["result"] is True, envelope
 
