@@ -1,4 +1,4 @@
-"""Calls per minute that an API user may make, exact over all nodes (conventions.md §8).
+"""Calls per minute that an API user may make, never more over all nodes together (conventions.md §8).
 
 Called by endpoint. Calls store. A node takes portions of the limit from the store and counts them down in memory, so
 that a fast caller costs one transaction in a hundred calls. The window rolls: what was taken longer than a minute ago

@@ -285,7 +285,7 @@ async def start(
 ) -> Running:
     """A running node. `store` replaces the one that the settings name. Raises Unavailable when the store is away."""
     clock = clock or SystemClock()
-    store = store or open_store(settings.store.url.url or "sqlite", settings.data, clock)
+    store = store or open_store(settings.store.url.url or "sqlite", settings.data, clock, settings.store.connections)
     roles = settings.node.roles
     delivers = bool({"deliver", "sms"} & set(roles))
     lease_us = int(settings.queue.lease.total_seconds() * 1_000_000)
@@ -415,7 +415,7 @@ def _carrier(settings: Settings) -> Carrier:
 def _listen(running: Running, region: str, fixed: bool) -> Listening:
     """A listener with a region of its own serves that one; another asks the Host."""
     settings, node = running.node.settings, running.node
-    access = OperatorAccess(operator_token(settings.operator_token))
+    access = OperatorAccess(operator_token(settings.operator_token), settings.http.proxies)
     app = HttpApp(
         running.server,
         region=region,

@@ -130,10 +130,14 @@ def explain(data: Path, assignments: Sequence[str], id: str) -> None:
 @main.command()
 @data_option
 @set_option
-def queue(data: Path, assignments: Sequence[str]) -> None:
-    """Print how much waits, by lane."""
+@click.option("--release", is_flag=True, help="Have what is parked tried again: a mail that was sent already is sent twice.")
+def queue(data: Path, assignments: Sequence[str], release: bool) -> None:
+    """Print how much waits, by lane. Parked is what a fault of this system, which the log tells, keeps from being tried
+    or recorded."""
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
+        if release:
+            click.echo(f"{operate.release_parked(settings)} entries released", err=True)
         show(operate.queue_depth(settings))
 
 

@@ -7,6 +7,7 @@ a message whose end is unknown is not sent to another host (design §4).
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from aurorasend import outcome, return_path, sandbox, suppression
-from aurorasend.clock import Clock
+from aurorasend.clock import SECOND, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.content import Target
 from aurorasend.dispatch import Result
@@ -36,6 +37,9 @@ from aurorasend.variable import TooLong
 log = logging.getLogger(__name__)
 
 LARGE_AT_ONCE = 8  # large mails composed and under way; each holds its bytes in memory
+LARGE_TO_DOMAIN = 4  # of these to one domain: hosts that stall shall not have all places
+LARGE_WAIT_S = 2.0  # for a place: who waits has a runner of the lane, which small mails need too
+LARGE_AGAIN_US = 5 * SECOND  # who got no place is asked again after this
 SIGNERS = 4096  # keys of sending domains kept in memory
 
 
@@ -117,7 +121,7 @@ class Mail:
         self._signing = ThreadPoolExecutor(terms.threads, "sign") if terms.threads else None
         self._terms = terms
         self._letters = Letters(store)
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._large = _LargePlaces()
         self._signers: dict[tuple[int, int, int], Sequence[Signer]] = {}
         self._return_key = vault.derive("return path")
 
@@ -168,19 +172,25 @@ class Mail:
 
     async def attempt(self, loaded: Due) -> Result:
         """Try `loaded` once."""
-        caught: Envelope | None = None
         found = loaded.suppressed or self._expired(loaded)
-        if found is None:
-            found, caught = await self._try(loaded)
-        return self._result(loaded, found, caught)
+        if found is not None:
+            return self._result(loaded, found, None)
+        if not loaded.submitted.is_large:
+            return self._result(loaded, *await self._try(loaded))
+        domain = domain_of(loaded.target.address)
+        if not await self._large.take(domain):
+            claimed = loaded.claimed
+            later = Later(claimed.account_id, claimed.id, self._clock.now_us() + LARGE_AGAIN_US, counts=False)
+            return Result(claimed, later, None)
+        try:
+            return self._result(loaded, *await self._try(loaded))
+        finally:
+            self._large.give_back(domain)
 
     async def _try(self, due: Due) -> tuple[Outcome, Envelope | None]:
         """A fault of ours is nobody's bounce: it is logged, and the mail waits."""
         try:
-            if not due.submitted.is_large:
-                return await self._send(await self._envelope(due))
-            async with self._large:
-                return await self._send(await self._envelope(due))
+            return await self._send(await self._envelope(due))
         except Unavailable as error:
             return outcome.unreachable(f"not tried, the store is away: {error}"), None
         except TooLong as problem:  # of a list: what its members bring is not looked at before
@@ -286,6 +296,32 @@ class Mail:
                 delivered.setdefault(account_id, []).append(address)
         for account_id, addresses in sorted(delivered.items()):
             await suppression.delivered(tx, account_id, addresses)
+
+
+class _LargePlaces:
+    """Places for large mails, LARGE_AT_ONCE in all and LARGE_TO_DOMAIN of them to one domain."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+        self._freed = asyncio.Event()
+
+    async def take(self, domain: str) -> bool:
+        """Wait for a place at most LARGE_WAIT_S; False when there was none."""
+        try:
+            async with asyncio.timeout(LARGE_WAIT_S):
+                while self._taken.total() >= LARGE_AT_ONCE or self._taken[domain] >= LARGE_TO_DOMAIN:
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            return False
+        self._taken[domain] += 1
+        return True
+
+    def give_back(self, domain: str) -> None:
+        self._taken[domain] -= 1
+        if not self._taken[domain]:
+            del self._taken[domain]
+        self._freed.set()
 
 
 # emailStatus numbers (mail.md §15.1)

@@ -19,7 +19,7 @@ from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
 from aurorasend.queue import Claimed, Key, Kind, Later, Priority
 from aurorasend.store import node as nodes
-from aurorasend.store.tx import Store, Tx
+from aurorasend.store.tx import EVER, Store, Tx
 from aurorasend.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ POLL_S = 1.0  # the safety net under wake-ups (design §4)
 CROWDED_S = 0.05  # before lanes are counted again
 SETTLE = 256  # results in one transaction
 RETRY_S = 0.5  # the store was away
-FAULTY_US = HOUR  # an entry that cannot be loaded waits for somebody who mends it
+FAULTY_US = HOUR  # an entry that cannot be loaded is tried again after this
+FAULTY_TRIES = 100  # and is parked when it has been tried so often: four days, longer than any mail is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,7 @@ class Dispatcher:
         fault of ours, it is found out which entry meets it, so that only that one waits."""
         crew = self._crews.get(kind)
         loaded: Sequence[Any] = ()
-        wait_us = SECOND
+        is_faulty = False
         if crew is not None:
             try:
                 loaded = await crew.load([claimed for _, claimed in mine])
@@ -289,17 +290,23 @@ class Dispatcher:
                         await self._load(kind, [one])
                     return
                 log.exception("entry %d of account %d could not be loaded", mine[0][1].id, mine[0][1].account_id)
-                wait_us = FAULTY_US
+                is_faulty = True
         if crew is None or not loaded:
-            again = self._clock.now_us() + wait_us
             for key, claimed in mine:
-                result = Result(claimed, Later(claimed.account_id, claimed.id, again, counts=False), None)
-                self._settle_soon(self._lanes[key.lane], key.priority, result)
+                again = self._put_off(claimed, is_faulty)
+                self._settle_soon(self._lanes[key.lane], key.priority, Result(claimed, again, None))
             return
         for (key, _), one in zip(mine, loaded, strict=True):
             lane = self._lanes[key.lane]
             lane.pending.setdefault(key.priority, deque()).append((crew, one))
             self._add_runners(lane)
+
+    def _put_off(self, claimed: Claimed, is_faulty: bool) -> Later:
+        """Until when an entry that was not loaded waits; EVER is for what is parked, until the operator releases it."""
+        at = self._clock.now_us() + (FAULTY_US if is_faulty else SECOND)
+        if is_faulty and claimed.tries >= FAULTY_TRIES:
+            at = EVER
+        return Later(claimed.account_id, claimed.id, at, counts=is_faulty)
 
     # -- attempts
 
@@ -349,7 +356,8 @@ class Dispatcher:
 
     async def _settle(self, some: Sequence[tuple[_Lane, int, Result]]) -> None:
         """Until it is done: an outcome that is not recorded would be repeated. What was claimed under a lease that is
-        lost meanwhile is dropped: it may be claimed again, even by this process."""
+        lost meanwhile is dropped: it may be claimed again, even by this process. A final outcome that cannot be recorded
+        by a fault of ours parks its entry, since the mail has perhaps arrived."""
         while True:
             worker = self._worker
             results = [result for lane, _, result in some if self._lanes.get(lane.name) is lane]
@@ -361,12 +369,17 @@ class Dispatcher:
                 log.warning("%d results wait for the store: %s", len(results), error)
                 await asyncio.sleep(RETRY_S)
             except Exception:
-                if len(some) > 1:  # so that only the guilty one is tried again, when its claim has run out
+                if len(some) > 1:  # so that only the guilty one is not recorded
                     for one in some:
                         await self._settle([one])
                     return
-                log.exception("the outcome of an entry cannot be recorded: %s", some[0][2].claimed)
-                return
+                lane, priority, result = some[0]
+                claimed = result.claimed
+                log.exception("the outcome of an entry cannot be recorded: %s", claimed)
+                if result.report is None:
+                    return  # it comes back when its claim has run out
+                again = result.again or Later(claimed.account_id, claimed.id, EVER)
+                some = [(lane, priority, Result(claimed, again, None))]
 
     async def _record(self, tx: Tx, results: Sequence[Result], worker: int, prepared: dict[Kind, Any]) -> None:
         done = [(r.claimed.account_id, r.claimed.id) for r in results if r.again is None]

@@ -16,9 +16,10 @@ from aurorasend.store import event as event_rows
 from aurorasend.store import queue as queue_rows
 from aurorasend.store import sms as sms_rows
 from aurorasend.store import submission as rows
-from aurorasend.store.tx import Row, Store, Tx
+from aurorasend.store.tx import EVER, Row, Store, Tx
 
-EVENTS = 10_000  # shown at most
+PEOPLE = 500  # recipients shown at most; any other by its emailId
+EVENTS = 100 * PEOPLE  # a recipient has fewer: four days of hourly tries
 
 _mail_id = re.compile(r"\d+_(?P<account>\d+)_\d+_(?P<submission>\d+)\.[^$#\s]*-inbound(?P<index>\d*)(?:\$.*)?").fullmatch
 _sms_id = re.compile(r"\d+_(?P<account>\d+)_(?P<submission>\d+)_-?\d+_(?P<token>[a-z0-9]{6})\$.*").fullmatch
@@ -56,9 +57,9 @@ async def _mail(tx: Tx, settings: Settings, ids: tuple[int, int], index: int | N
     first, count, created = found[8], found[9], found[10]
     if index is not None and index >= count:
         return []
-    wanted = range(first, first + count) if index is None else range(first + index, first + index + 1)
+    wanted = range(first, first + min(count, PEOPLE)) if index is None else range(first + index, first + index + 1)
     people = await rows.recipients_whole(tx, account_id, wanted.start, wanted.stop)
-    history = await event_rows.of_submission(tx, account_id, submission_id, EVENTS)
+    history = await event_rows.of_recipients(tx, account_id, submission_id, wanted.start, wanted.stop, EVENTS)
     lines = [
         f"{wall(created, settings.zone)}  accepted as {found[3]}, {count} recipients, "
         f"{'batch' if found[4] else 'trigger'}, label {found[6] or 'none'}"
@@ -68,6 +69,8 @@ async def _mail(tx: Tx, settings: Settings, ids: tuple[int, int], index: int | N
         waiting = await queue_rows.find(tx, account_id, person[0])
         if waiting is not None:
             lines.append(_waiting(waiting, settings))
+    if index is None and count > PEOPLE:
+        lines.append(f"and {count - PEOPLE} more recipients: ask for one by its emailId")
     return lines
 
 
@@ -98,6 +101,8 @@ def _waiting(entry: Row, settings: Settings) -> str:
     lane, due, tries, lease = entry
     if lease:
         return f"  now being tried by node {lease} in lane {lane}"
+    if due == EVER:
+        return f"  parked in lane {lane} after {tries} attempts, by a fault of this system that the log tells"
     return f"  waits in lane {lane}, due {wall(due, settings.zone)}, after {tries} attempts"
 
 
@@ -106,7 +111,7 @@ async def _sms(tx: Tx, settings: Settings, ids: tuple[int, int], token: str) -> 
     if found is None:
         return []
     message_id, phone, created, pieces, log = found
-    history = await event_rows.of_submission(tx, *ids, EVENTS)
+    history = await event_rows.of_recipients(tx, *ids, message_id, message_id + 1, EVENTS)
     lines = [f"{wall(created, settings.zone)}  accepted for {phone}"]
     for _, number, at, about, detail in history:
         if about == message_id:

@@ -144,6 +144,18 @@ class HttpApp:
         found = self._server.catalogue.find(cycle.scope["path"])
         return None if found is None or cycle.scope["method"] not in found.methods else self._call(found, cycle)
 
+    def wrong_method(self, method: str, path: str) -> bytes | None:
+        """The whole answer to a request that the parser could not take, when a method that nobody knows or a path that
+        nobody has explains it."""
+        found = self._server.catalogue.find(path)
+        if found is not None and method in found.methods:
+            return None
+        code = Code.NOT_FOUND if found is None else Code.METHOD_NOT_ALLOWED
+        more = {} if found is None else {"allow": ", ".join(found.methods)}
+        body = _routing_error(code)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in _error_fields(body, more).items())
+        return STATUS_LINE[code.number] + f"{fields}connection: close\r\n\r\n".encode() + body
+
     async def _call(self, found: Endpoint, cycle: RequestResponseCycle) -> None:
         request_id, begin, headers = _new_id(), time.perf_counter(), dict(cycle.scope["headers"])
         body = Body(cycle, headers, self._budget, self._limits)
@@ -161,8 +173,9 @@ class HttpApp:
             await _reply(cycle, status, answer, request_id)
         except TooLarge:
             status, code, cycle.keep_alive = 413, Code.BODY_TOO_LARGE, False
+            await _write(cycle, status, _routing_error(code), request_id)
             await body.drain()
-            await _reply(cycle, status, _routing_error(code), request_id)
+            _end(cycle)
         except TooSlow as problem:
             code, cycle.keep_alive = found.unreadable, False
             await _reply(cycle, status, found.envelope.wrap(code, f"{code.message}: {problem}", {}), request_id)
@@ -252,7 +265,10 @@ class Body:
         self._held = size
 
     async def drain(self) -> None:
-        """Reads on and forgets, so that a client that sends before it reads gets its answer and no reset connection."""
+        """After the answer: reads on and forgets, so that a client that sends before it reads gets it and no reset connection.
+        One that waits for a 100 (Continue) sends nothing."""
+        if self._cycle.waiting_for_100_continue:
+            return
         left = 2 * self._limits.body_bytes
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -275,17 +291,25 @@ def _routing_error(code: Code) -> bytes:
     return Envelope.STANDARD.wrap(code, code.message, {})
 
 
+def _error_fields(body: bytes, more: Mapping[str, str]) -> dict[str, str]:
+    return {"content-type": CONTENT_TYPE, "content-length": str(len(body)), "x-request-id": _new_id(), **more}
+
+
 async def _send_error(send: Send, code: Code, more: Mapping[str, str] | None = None) -> None:
     """By ASGI."""
     body = _routing_error(code)
-    headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), "x-request-id": _new_id(), **(more or {})}
-    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    encoded = [(name.encode(), value.encode()) for name, value in _error_fields(body, more or {}).items()]
     await send({"type": "http.response.start", "status": code.number, "headers": encoded})
     await send({"type": "http.response.body", "body": body})
 
 
 async def _reply(cycle: RequestResponseCycle, status: int, body: bytes, request_id: str) -> None:
     """What uvicorn's `send` does, in one write; nothing when the client is gone."""
+    await _write(cycle, status, body, request_id)
+    _end(cycle)
+
+
+async def _write(cycle: RequestResponseCycle, status: int, body: bytes, request_id: str) -> None:
     if cycle.flow.write_paused:
         await cycle.flow.drain()
     if cycle.disconnected:
@@ -296,6 +320,11 @@ async def _reply(cycle: RequestResponseCycle, status: int, body: bytes, request_
     close = "" if cycle.keep_alive else "connection: close\r\n"
     ours = f"content-type: {CONTENT_TYPE}\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n{close}\r\n"
     cycle.transport.write(b"".join((*head, ours.encode(), body)))
+
+
+def _end(cycle: RequestResponseCycle) -> None:
+    if cycle.disconnected:
+        return
     cycle.response_complete = True
     if not cycle.keep_alive:
         cycle.transport.close()

@@ -5,6 +5,7 @@ Calls of the API go straight to http; uvicorn keeps their order, keep-alive, bac
 """
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -13,6 +14,9 @@ from aurorasend.http import HttpApp
 
 HEAD_S = 30.0  # from the connection, or the first byte of a later request, to the end of the head
 HEAD_BYTES = 64 * 1024  # request line and fields; what is read at once may end a little above it
+REQUEST_LINE = 4096  # bytes of a head that are kept, for the answer when it cannot be parsed
+
+_request_line = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^\s?#]+)\S* HTTP/1\.[01]\r?\n").match
 
 
 class Connection(HttpToolsProtocol):
@@ -23,6 +27,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_size = 0
+        self._begins = b""
         self._head_until = 0.0
         self._watch: asyncio.TimerHandle | None = None
 
@@ -37,6 +42,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head and not self._head_size:
+            self._begins = data[:REQUEST_LINE]
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_size += len(data)
@@ -49,8 +56,8 @@ class Connection(HttpToolsProtocol):
             self._begin_head()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         super().on_headers_complete()
+        self._in_head = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         call = app.call(cycle) if isinstance(app, HttpApp) else None
@@ -60,6 +67,20 @@ class Connection(HttpToolsProtocol):
         task = self.loop.create_task(call)
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot take. A request line in order with a method that it does not know is answered as any
+        other wrong method is."""
+        line, answer = _request_line(self._begins), None
+        is_next = self._in_head and (self.cycle is None or self.cycle.response_complete)
+        if line and is_next and isinstance(self.app, HttpApp):
+            answer = self.app.wrong_method(line[1].decode(), line[2].decode("latin-1"))
+        if answer is None:
+            self._refuse(b"400 Bad Request")
+        elif not self.transport.is_closing():
+            self._in_head = False
+            self.transport.write(answer)
+            self.transport.close()
 
     def _begin_head(self) -> None:
         self._in_head, self._head_size, self._head_until = True, 0, self.loop.time() + self.head_s

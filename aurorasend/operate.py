@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from aurorasend import list_send
+from aurorasend import list_send, queue
 from aurorasend.address import ascii_domain
 from aurorasend.clock import SystemClock, utc
 from aurorasend.codes import Refused
@@ -24,12 +24,13 @@ from aurorasend.store import open_store
 from aurorasend.store import queue as queue_rows
 from aurorasend.store import template as template_rows
 from aurorasend.store.migrate import migrate
-from aurorasend.store.tx import Store, Tx
+from aurorasend.store.tx import EVER, Store, Tx
 from aurorasend.template import Stat, Template, judge
 
 T = TypeVar("T")
 
 LANES = 10_000  # shown at most
+RELEASED_AT_ONCE = 1000  # entries in one transaction
 EMAIL_TYPES = {"trigger": 0, "batch": 1}  # conventions §3.2
 SELECTOR = "mail"
 
@@ -53,9 +54,28 @@ def life_of(settings: Settings, text: str) -> list[str]:
 def queue_depth(settings: Settings) -> list[dict[str, object]]:
     found = _with_store(settings, lambda store: store.read(lambda tx: queue_rows.depth(tx, LANES)))
     return [
-        {"lane": lane, "waiting": count, "underWay": leased, "earliestDue": utc(due).isoformat()}
-        for lane, count, due, leased in found
+        {
+            "lane": lane,
+            "waiting": count,
+            "underWay": leased,
+            "parked": parked,
+            "earliestDue": utc(due).isoformat() if due < EVER else None,
+        }
+        for lane, count, due, leased, parked in found
     ]
+
+
+def release_parked(settings: Settings) -> int:
+    """Have what a fault of ours kept from being tried, or from being recorded after it was tried, tried again."""
+
+    async def release(store: Store) -> int:
+        now_us, total, some = SystemClock().now_us(), 0, RELEASED_AT_ONCE
+        while some == RELEASED_AT_ONCE:
+            some = await store.write(lambda tx: queue.release_parked(tx, now_us, RELEASED_AT_ONCE))
+            total += some
+        return total
+
+    return _with_store(settings, release)
 
 
 def list_accounts(settings: Settings) -> list[dict[str, object]]:

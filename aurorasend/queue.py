@@ -124,6 +124,11 @@ async def hasten(tx: Tx, account_id: int, entry_id: int, due_us: int) -> None:
     await rows.hasten(tx, account_id, entry_id, due_us)
 
 
+async def release_parked(tx: Tx, now_us: int, limit: int) -> int:
+    """Make up to `limit` entries due that a fault of ours keeps from being tried or recorded; returns how many."""
+    return await rows.release_parked(tx, now_us, limit)
+
+
 async def release_lane(tx: Tx, lane: str, node: int, keys: Iterable[Key]) -> None:
     """`node` is done with `lane` for now; the hints of what it took from are set right."""
     for key in sorted(keys, key=lambda k: (k.account_id, k.priority)):

@@ -146,7 +146,8 @@ class Submissions:
         self._flushes: set[asyncio.Task[None]] = set()
 
     async def accept(self, submission: Submission) -> Accepted:
-        """Take `submission` over. Raises Refused; Refused(SEND_FAILED) when it could not be stored, and then it is not."""
+        """Take `submission` over. Raises Refused; Refused(SEND_FAILED) when it could not be stored, or the
+        store did not say whether it was: then it may be sent, and a repeat with the same sendRequestId tells."""
         try:
             prepared = await self._prepare(submission)
             if prepared.size > CHUNK:

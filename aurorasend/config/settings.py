@@ -98,7 +98,8 @@ class Http:
     proxies: tuple[Network, ...] = setting(
         list_of(NETWORK),
         "",
-        "Proxies whose X-Forwarded-For is believed. Others count as the client themselves.",
+        "Proxies whose X-Forwarded-For is believed. Others count as the client themselves. Name one on this machine too: "
+        "else who comes through it without that field passes for somebody at this machine, who may see /sandbox.",
     )
     body_timeout: timedelta = setting(DURATION, "60s", "How long a client may take to send a request's body.")
 
@@ -300,11 +301,6 @@ class Sms:
         one_of("auto", "manual"),
         "auto",
         "Whether a submitted SMS template is approved at once or by a person.",
-    )
-    signature_audit: str = setting(
-        one_of("auto", "manual"),
-        "auto",
-        "Whether a submitted SMS signature is approved at once or by a person.",
     )
     per_minute: int = setting(  # contract sms §11
         number(1, 1_000_000),

@@ -1,8 +1,9 @@
 """Who may see pages that have no sign-in: people at this machine, and the operator by token.
 
 A peer on loopback is believed only when nothing was forwarded (a proxy on this machine speaks for
-strangers) and when the Host is a loopback name: a web page that rebinds its own name to 127.0.0.1
-sends its own name as Host.
+strangers), when loopback is not among the trusted proxies, when it speaks HTTP/1.1 (a proxy that says
+nothing of itself mostly speaks 1.0) and when the Host is a loopback name: a web page that rebinds its
+own name to 127.0.0.1 sends its own name as Host.
 """
 
 import asyncio
@@ -12,12 +13,15 @@ import ipaddress
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 COOKIE = "aurorasend_operator"
 TOKEN_BYTES = 24  # 192 bits: cannot be guessed, so that wrong tries need no counting
@@ -42,9 +46,10 @@ def operator_token(path: Path) -> str:
 @dataclass(frozen=True)
 class OperatorAccess:
     token: str = field(repr=False)
+    proxies: Sequence[Network] = ()  # those that speak for others
 
     def allows(self, request: Request) -> bool:
-        return is_local(request) or self._is_token(_bearer(request)) or self._is_cookie(request.cookies.get(COOKIE, ""))
+        return self._is_local(request) or self._is_token(_bearer(request)) or self._is_cookie(request.cookies.get(COOKIE, ""))
 
     async def exchange(self, request: Request) -> Response | None:
         """For a right token in `?token=` or a posted form: the way to the same page, with a cookie in its place. Else None."""
@@ -57,6 +62,14 @@ class OperatorAccess:
         response.set_cookie(COOKIE, self._cookie(), max_age=COOKIE_AGE_S, httponly=True, samesite="lax", secure=secure)
         return response
 
+    def _is_local(self, request: Request) -> bool:
+        """Whether the request comes from this machine, straight, to one of its loopback names."""
+        if request.client is None or any(name in request.headers for name in FORWARDED) or request.scope["http_version"] == "1.0":
+            return False
+        if not _is_loopback(request.client.host) or any(ipaddress.ip_address(request.client.host) in one for one in self.proxies):
+            return False
+        return is_loopback_host(request.headers.get("host", ""))
+
     def _is_token(self, given: str) -> bool:
         return bool(self.token) and hmac.compare_digest(given.encode(), self.token.encode())
 
@@ -66,13 +79,6 @@ class OperatorAccess:
     def _cookie(self) -> str:
         """Not the token itself, so that a cookie that leaks cannot be used where the token is asked for."""
         return hmac.new(self.token.encode(), b"sandbox cookie", "sha256").hexdigest()
-
-
-def is_local(request: Request) -> bool:
-    """Whether the request comes from this machine, straight, to one of its loopback names."""
-    if request.client is None or any(name in request.headers for name in FORWARDED):
-        return False
-    return _is_loopback(request.client.host) and is_loopback_host(request.headers.get("host", ""))
 
 
 def is_loopback_host(host: str) -> bool:

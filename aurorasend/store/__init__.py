@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aurorasend.clock import Clock
-from aurorasend.store.postgres import PostgresStore
+from aurorasend.store.postgres import POOL, PostgresStore
 from aurorasend.store.sqlite import SqliteStore
 from aurorasend.store.tx import Row, Statement, Store, Tx
 
@@ -17,6 +17,7 @@ def sqlite_path(url: str, data: Path) -> Path | None:
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else data / "aurorasend.db"
 
 
-def open_store(url: str, data: Path, clock: Clock) -> Store:
+def open_store(url: str, data: Path, clock: Clock, connections: int = POOL) -> Store:
+    """`connections`: of this process to PostgreSQL, at most."""
     path = sqlite_path(url, data)
-    return PostgresStore(url, clock) if path is None else SqliteStore(path, clock)
+    return PostgresStore(url, clock, connections) if path is None else SqliteStore(path, clock)

@@ -13,8 +13,9 @@ _COUNT = Statement(
     "ON CONFLICT (account_id, hour, api_user_id, label_id, domain, kind, sub_status) DO UPDATE SET n = counter.n + excluded.n"
 )
 _WEBHOOKS = Statement("SELECT account_id, id, api_user_id, events FROM webhook WHERE account_id IN ids($1)")
-_OF_SUBMISSION = Statement(
-    "SELECT id, kind, at, recipient_id, detail FROM event WHERE account_id = $1 AND submission_id = $2 ORDER BY at, id LIMIT $3"
+_OF_RECIPIENTS = Statement(
+    "SELECT id, kind, at, recipient_id, detail FROM event WHERE account_id = $1 AND submission_id = $2 "
+    "AND recipient_id >= $3 AND recipient_id < $4 ORDER BY at, id LIMIT $5"
 )
 _COUNTED = Statement(
     "SELECT kind, sub_status, sum(n) FROM counter WHERE account_id = $1 GROUP BY kind, sub_status ORDER BY kind, sub_status"
@@ -40,9 +41,9 @@ async def webhooks(tx: Tx, account_ids: Sequence[int]) -> list[Row]:
     return await tx.rows(_WEBHOOKS, tx.many(account_ids))
 
 
-async def of_submission(tx: Tx, account_id: int, submission_id: int, limit: int) -> list[Row]:
-    """(id, kind, at, recipient_id, detail) in the order of time."""
-    return await tx.rows(_OF_SUBMISSION, account_id, submission_id, limit)
+async def of_recipients(tx: Tx, account_id: int, submission_id: int, first: int, end: int, limit: int) -> list[Row]:
+    """(id, kind, at, recipient_id, detail) in the order of time, of recipients with ids in [first, end)."""
+    return await tx.rows(_OF_RECIPIENTS, account_id, submission_id, first, end, limit)
 
 
 async def totals(tx: Tx, account_id: int) -> list[Row]:

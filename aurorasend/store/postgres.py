@@ -77,8 +77,9 @@ class PostgresTx(Common):
 class PostgresStore:
     engine: Engine = "postgres"
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, connections: int = POOL) -> None:
         self.url = url
+        self._connections = connections
         self.clock = clock
         self._pool: Any = None
         self._opening = asyncio.Lock()
@@ -117,7 +118,7 @@ class PostgresStore:
                 self._pool = await asyncpg.create_pool(
                     self.url,
                     min_size=1,
-                    max_size=POOL,
+                    max_size=self._connections,
                     command_timeout=COMMAND_S,
                     statement_cache_size=512,
                     timeout=10,

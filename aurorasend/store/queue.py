@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from aurorasend.store.schema import work
-from aurorasend.store.tx import Hot, Row, Statement, Tx
+from aurorasend.store.tx import EVER, Hot, Row, Statement, Tx
 
 COLUMNS = ("account_id", "id", "kind", "lane", "due", "priority", "ref")
 
@@ -41,7 +41,14 @@ _LATER = Statement(
     "UPDATE work SET due = $4, lease = 0, tries = tries - $5 WHERE account_id = $1 AND lease = $2 AND id = $3 RETURNING lane, priority"
 )
 _HASTEN = Statement("UPDATE work SET due = $3 WHERE account_id = $1 AND id = $2 AND lease = 0 RETURNING lane, priority")
-_DEPTH = Statement("SELECT lane, count(*), min(due), sum(CASE WHEN lease > 0 THEN 1 ELSE 0 END) FROM work GROUP BY lane ORDER BY lane LIMIT $1")
+_PARKED = f"SELECT account_id, id FROM work WHERE due = {EVER} ORDER BY account_id, id LIMIT $2"
+_RELEASE_PARKED = Statement(
+    f"UPDATE work SET due = $1 WHERE due = {EVER} AND (account_id, id) IN ({_PARKED}) RETURNING lane, account_id, priority"
+)
+_DEPTH = Statement(
+    "SELECT lane, count(*), min(due), sum(CASE WHEN lease > 0 THEN 1 ELSE 0 END), "
+    f"sum(CASE WHEN due = {EVER} THEN 1 ELSE 0 END) FROM work GROUP BY lane ORDER BY lane LIMIT $1"
+)
 _FIND = Statement("SELECT lane, due, tries, lease FROM work WHERE account_id = $1 AND id = $2")
 
 
@@ -125,8 +132,16 @@ async def hasten(tx: Tx, account_id: int, entry_id: int, due: int) -> None:
         hint(tx, (row[0], account_id, row[1]), due)
 
 
+async def release_parked(tx: Tx, now_us: int, limit: int) -> int:
+    """Make up to `limit` entries due whose due is EVER. Reads the table: for the operator, not for hot paths."""
+    released = await tx.rows(_RELEASE_PARKED, now_us, limit)
+    for lane, account_id, priority in released:
+        hint(tx, (lane, account_id, priority), now_us)
+    return len(released)
+
+
 async def depth(tx: Tx, limit: int) -> list[Row]:
-    """(lane, entries, earliest due, leased) for the operator; counts the table, so not for hot paths."""
+    """(lane, entries, earliest due, leased, parked) for the operator; counts the table, so not for hot paths."""
     return await tx.rows(_DEPTH, limit)
 
 

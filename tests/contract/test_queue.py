@@ -6,7 +6,8 @@ from aurorasend import queue
 from aurorasend.clock import HOUR, MINUTE
 from aurorasend.queue import Key, Kind, Later, Work
 from aurorasend.store import node as nodes
-from aurorasend.store.tx import Statement, Store, Tx
+from aurorasend.store import queue as rows
+from aurorasend.store.tx import EVER, Statement, Store, Tx
 
 NOW = 1_700_000_000_000_000
 LANE = "mx:example.net"
@@ -152,3 +153,16 @@ async def test_claiming_does_not_read_what_is_not_claimed(store: Store) -> None:
     found = str(await store.read(lambda tx: tx.rows(plan, LANE, 1, 0, NOW, 5)))
     assert "work_due" in found
     assert "TEMP B-TREE" not in found and "Sort" not in found
+
+
+async def test_what_is_parked_is_found_by_nobody_until_released(store: Store) -> None:
+    await put(store, work(1), work(2), work(3, account=2), work(4, due=NOW + MINUTE))
+    claimed = await claim(store, limit=2)
+    await store.write(lambda tx: queue.later(tx, 7, [Later(1, one, EVER) for one in claimed]))
+    assert await due(store, now=NOW + 365 * 24 * HOUR) == [KEY, Key(LANE, 2, 0)]
+    assert await claim(store, now=NOW + 365 * 24 * HOUR) == [4]
+    assert await store.read(lambda tx: rows.depth(tx, 10)) == [(LANE, 4, NOW, 1, 2)]
+    assert await store.write(lambda tx: queue.release_parked(tx, NOW, 1)) == 1
+    assert await store.write(lambda tx: queue.release_parked(tx, NOW, 10)) == 1
+    assert set(await due(store)) == {Key(LANE, 1, 0), Key(LANE, 2, 0)}
+    assert set(await claim(store)) == {1, 2}

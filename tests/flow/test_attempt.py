@@ -9,13 +9,13 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from aurorasend import return_path
+from aurorasend import queue, return_path
 from aurorasend.clock import ManualClock
+from aurorasend.dispatch import FAULTY_TRIES
 from aurorasend.dkim import dns_record, record_name
 from aurorasend.simulator import Internet, Temper
-from tests.running import LONG_LEASE, Place, by_mx, relayed, serving
-
-EVER = 2**60
+from aurorasend.store.tx import EVER
+from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
 
 
 async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet) -> None:
@@ -78,7 +78,7 @@ async def test_f26_what_cannot_be_read_holds_up_nobody(data: Path) -> None:
         await node.tried("bob@example.net", 1)
 
         async def is_put_off() -> bool:
-            return await node.rows("SELECT tries, lease FROM work") == [(0, 0)]
+            return await node.rows("SELECT tries, lease FROM work") == [(1, 0)]
 
         await node.until(is_put_off)
         assert (await node.recipients())["broken@example.net"] == (0, 0, 0)
@@ -86,23 +86,59 @@ async def test_f26_what_cannot_be_read_holds_up_nobody(data: Path) -> None:
         node.expect_fault()
 
 
+async def test_f26_what_can_never_be_read_is_parked(data: Path) -> None:
+    """After a hundred tries; the operator has it tried again."""
+    async with serving(data, "node.roles=api") as node:
+        ids = await node.accepted(to="broken@example.net")
+        (whole,) = (await node.rows("SELECT data FROM content"))[0]
+        await node.change("UPDATE content SET data = $1", b"\xc1")
+        await node.change("UPDATE work SET tries = $1", FAULTY_TRIES - 1)
+    async with serving(data) as node:
+        await node.until(lambda: is_parked(node))
+        assert "parked in lane" in await node.life(ids[0])
+        await node.change("UPDATE content SET data = $1", bytes(whole))
+        assert await node.running.node.store.write(lambda tx: queue.release_parked(tx, 0, 10)) == 1
+        await node.tried("broken@example.net", FAULTY_TRIES + 1)
+        await node.settled()
+        node.expect_fault()
+
+
 async def test_f26_large_mails_are_eight_at_a_time(data: Path, internet: Internet) -> None:
-    """All of them are stalled by their host, which has room for twelve; small ones of another lane pass by."""
-    host, other = internet.hosts["mx.example.net"], await internet.add_host("mx2.example.net")
-    internet.add_domain("other.example", other)
+    """All of them are stalled by their hosts, which have room for twelve; a small one to the third passes the large ones
+    that wait for a place, and these are asked again."""
+    hosts = [internet.hosts["mx.example.net"], *[await internet.add_host(f"mx.{n}.example") for n in ("b", "c")]]
+    for host in hosts[1:]:
+        internet.add_domain(host.name.removeprefix("mx."), host)
     async with serving(data, *by_mx(internet), "delivery.concurrency=12", stop_s=0.1) as node:
-        fields = node.mail(to=";".join(f"stall+{n}@example.net" for n in range(12)))
-        files = {"attachments": ("large.bin", b"\0" * 300_000)}
-        assert (await node.client.post("/mail/send", data=fields, files=files)).json()["statusCode"] == 200
+        for domain in ("example.net", "b.example"):
+            await send_large(node, domain)
 
-        async def eight_are_open() -> bool:
-            return len(host.open) == 8
+        async def four_are_open_at_each() -> bool:
+            return [len(host.open) for host in hosts[:2]] == [4, 4]
 
-        await node.until(eight_are_open)
-        await node.accepted(to="ann@other.example")
-        await node.tried("ann@other.example", 1)
-        assert host.connections == 8
-        await host.close()
+        await node.until(four_are_open_at_each)
+        await send_large(node, "c.example")
+        await node.accepted(to="ann@c.example")
+        await node.tried("ann@c.example", 1)
+        assert [host.connections for host in hosts] == [4, 4, 1]
+        await hosts[0].close()
+
+        async def another_has_its_places() -> bool:
+            return len(hosts[2].open) == 4
+
+        await node.until(another_has_its_places)
+        await hosts[2].close()
+        await hosts[1].close()
+
+
+async def is_parked(node: Served) -> bool:
+    return await node.rows("SELECT due, lease FROM work") == [(EVER, 0)]
+
+
+async def send_large(node: Served, domain: str) -> None:
+    fields = node.mail(to=";".join(f"stall+{n}@{domain}" for n in range(12)))
+    files = {"attachments": ("large.bin", b"\0" * 300_000)}
+    assert (await node.client.post("/mail/send", data=fields, files=files)).json()["statusCode"] == 200
 
 
 async def test_f27_the_mail_is_signed(place: Place, internet: Internet) -> None:

@@ -1,13 +1,17 @@
 """docs/flow.md: what became of a mail."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from aurorasend import delivery
 from aurorasend.clock import DAY, HOUR, MINUTE, ManualClock
+from aurorasend.event import Event
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store import node as nodes
+from aurorasend.store.tx import EVER, Tx
 from tests.running import LONG_LEASE, Place, Served, relayed, serving
 
 SCHEDULE = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, HOUR)
@@ -200,6 +204,33 @@ async def test_f42_the_outcome_of_what_is_not_ours_is_dropped(place: Place, inte
         assert await node.recipients() == {"slow@example.net": (1, 0, 2), "slow+new@example.net": (1, 0, 1)}
         assert await node.counted() == {(18, 0): 2, (1, 0): 2}
         assert node.running.membership.worker != worker
+
+
+async def test_f42_what_cannot_be_recorded_is_not_sent_again(
+    place: Place, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two mails of one batch: only the outcome of one meets the fault."""
+    record = delivery.record
+
+    async def record_or_fail(tx: Tx, events: Sequence[Event]) -> None:
+        if any(one.domains == (("broken.example", 1),) for one in events):
+            raise ValueError("a fault of ours")
+        await record(tx, events)
+
+    internet.add_domain("broken.example", internet.hosts["mx.example.net"])
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        with monkeypatch.context() as patch:
+            patch.setattr(delivery, "record", record_or_fail)
+            await node.accepted(to="ann@broken.example;bob@example.net")
+
+            async def is_parked() -> bool:
+                return await node.rows("SELECT due, lease FROM work") == [(EVER, 0)]
+
+            await node.until(is_parked)
+        assert internet.mailbox.count == 2
+        assert await node.recipients() == {"ann@broken.example": (0, 0, 0), "bob@example.net": (1, 0, 1)}
+        assert any("cannot be recorded" in fault for fault in node.faults.found)
+        node.expect_fault()
 
 
 async def test_f43_explain_tells_it_all(data: Path, internet: Internet) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -357,6 +358,10 @@ async def test_values_that_are_no_text_are_malformed(app: Running, sent: bytes) 
 # --- bodies ---
 
 
+def length_of(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length: ")[2].split()[0])
+
+
 def chunks(size: int, step: int = 65536) -> AsyncIterator[bytes]:
     async def made() -> AsyncIterator[bytes]:
         for _ in range(size // step):
@@ -372,6 +377,25 @@ async def test_too_large_is_413(app: Running, chunked: bool) -> None:
     assert answer.status_code == 413
     assert answer.json() == {"result": False, "statusCode": 413, "message": "Payload Too Large", "info": {}}
     assert (await app.post("/echo/sayWord", {"word": "hi"}))["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [("Content-Length: 40000000", b"a" * 1000), ("Expect: 100-continue\r\nContent-Length: 40000000", b"")],
+)
+async def test_too_large_is_answered_at_once(app: Running, field: str, sent: bytes) -> None:
+    """To one that goes on sending, and to one that asks before."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write(f"POST /echo/sayWord HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n".encode() + sent)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 413 ") and b"connection: close" in head
+    assert json.loads(await asyncio.wait_for(reader.readexactly(length_of(head)), 5))["statusCode"] == 413
+    if sent:
+        writer.write(b"a" * 1000)
+        await writer.drain()
+    else:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
 
 
 async def test_a_slow_body_is_given_up() -> None:

@@ -3,6 +3,7 @@ past ASGI, and pages share a connection."""
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -151,3 +152,27 @@ async def test_a_stop_waits_for_the_calls_under_way(served: uvicorn.Server, port
     served.should_exit = True
     answer = await answering
     assert b'"count":4' in answer and b"connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"FROB /wait/long HTTP/1.1", 405),
+        (b"post /wait/long HTTP/1.1", 405),
+        (b"FROB /nowhere HTTP/1.1", 404),
+        (b"CONNECT example.net:80 HTTP/1.1", 404),
+        (b"POST /\xc3\xa4 HTTP/1.1", 404),
+    ],
+)
+async def test_what_the_parser_cannot_take_is_answered_in_the_envelope(port: int, line: bytes, status: int) -> None:
+    head, _, body = (await talk(port, line + b"\r\nHost: x\r\n\r\n")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(body)["statusCode"] == status
+    assert (b"allow: GET, POST" in head) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x16\x03\x01\x02", b"POST /wait/long HTTP/1.1\r\nHost : x\r\n\r\n", b"POST /wait/long HTTP/9.9\r\n\r\n"]
+)
+async def test_what_is_no_request_is_refused(port: int, head: bytes) -> None:
+    assert (await talk(port, head)).startswith(b"HTTP/1.1 400 ")

@@ -6,10 +6,11 @@ import re
 import socket
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta, timezone
 from email.message import EmailMessage
+from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from aurorasend.clock import SystemClock
-from aurorasend.console.access import OperatorAccess, is_loopback_host, operator_token
+from aurorasend.console.access import Network, OperatorAccess, is_loopback_host, operator_token
 from aurorasend.console.mail_view import INLINED_BYTES, view_mail, with_images
 from aurorasend.console.sandbox import routes
 from aurorasend.sandbox import Catch, Sandbox, catch
@@ -55,12 +56,12 @@ def mail_with_files() -> bytes:
 
 
 @asynccontextmanager
-async def pages(*catches: Catch) -> AsyncIterator[httpx.AsyncClient]:
+async def pages(*catches: Catch, proxies: Sequence[Network] = ()) -> AsyncIterator[httpx.AsyncClient]:
     with tempfile.TemporaryDirectory() as folder:
         await migrate("sqlite", Path(folder))
         store = open_store("sqlite", Path(folder), SystemClock())
         await store.write(lambda tx: catch(tx, catches))
-        table = routes(Sandbox(store, 10_000, 1 << 30), OperatorAccess(TOKEN), timezone(timedelta(hours=8)))
+        table = routes(Sandbox(store, 10_000, 1 << 30), OperatorAccess(TOKEN, proxies), timezone(timedelta(hours=8)))
         async with serving(Starlette(routes=table)) as client:
             yield client
         await store.close()
@@ -91,6 +92,18 @@ STRANGERS = [
     {"Host": "127.0.0.1.rebound.example"},
     {"Host": "mail.example.com:8025"},
 ]
+
+
+async def test_who_comes_through_a_proxy_here_is_a_stranger() -> None:
+    """One that is named in http.proxies, and one that speaks HTTP/1.0 and says nothing of itself."""
+    async with pages(HELLO, proxies=[ip_network("127.0.0.0/8")]) as client:
+        await is_refused(client, "/sandbox", {})
+    async with pages(HELLO) as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(f"GET /sandbox.json HTTP/1.0\r\nHost: 127.0.0.1:{client.base_url.port}\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert b" 401 " in answer.splitlines()[0] and b"bob@example.net" not in answer
 
 
 async def test_people_at_this_machine_see_what_was_caught() -> None:

@@ -22,7 +22,7 @@ from aurorasend.sms_outcome import REASONS, SmsOutcome, SmsState, deferred
 from aurorasend.sms_template import Wanted
 from aurorasend.store import event as event_rows
 from aurorasend.store import schema
-from aurorasend.store.tx import Statement, Store, Tx
+from aurorasend.store.tx import EVER, Statement, Store, Tx
 from aurorasend.wake import Alone, Wake
 
 NOON = 1_767_240_000 * SECOND  # 2026-01-01 12:00:00 +08:00
@@ -199,7 +199,7 @@ async def test_delivered_and_caught_in_the_sandbox(world: World) -> None:
     assert total == 1 and (caught[0].kind, caught[0].recipient) == ("sms", "+6591234111")
     assert await world.rows("SELECT raw FROM sandbox") == [(b"Your code is 1234",)]
     submission_id = int(sms_id.split("_")[2])
-    told = await world.store.read(lambda tx: event_rows.of_submission(tx, ACCOUNT, submission_id, 10))
+    told = await world.store.read(lambda tx: event_rows.of_recipients(tx, ACCOUNT, submission_id, 0, EVER, 10))
     assert [row[1] for row in told] == [event.Kind.SMS_REQUESTED.number, event.Kind.SMS_DELIVERED.number]
     assert sms_id.encode() in told[1][4]
 
