@@ -17,7 +17,7 @@ dev: $(INSTALLED)  ## run a node on temporary data with a simulated internet
 test: $(INSTALLED)  ## everything
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 check: $(INSTALLED)  ## lint, types and the fast tests, in less than a minute
 	$(BIN)/ruff check .
@@ -28,7 +28,7 @@ bench: $(INSTALLED)  ## speed, as ratios to what the machine can do
 	$(BIN)/python -m tests.bench
 
 conformance: $(INSTALLED)  ## the conformance kit in $$CONFORMANCE_KIT against a fresh server
-	$(BIN)/python tests/run_conformance.py
+	$(BIN)/python -m tests.run_conformance
 
 docs: $(INSTALLED)  ## generated pages
 	$(BIN)/python -m aurorasend.config.document docs/settings.md

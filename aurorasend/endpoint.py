@@ -54,7 +54,6 @@ class Auth(Enum):
         Code.SMS_USER_EMPTY,
         Code.SMS_NOT_ENABLED,
         Code.SMS_ACCOUNT_UNKNOWN,
-        Code.SMS_NOT_PERMITTED,
     )
     NONE = ()
 
@@ -128,8 +127,9 @@ Handler = Callable[[Call[Any], P], Awaitable[Info | Answer]]
 
 
 def standard(code: Code, text: str, info: Info) -> dict[str, object]:
-    """conventions.md §5."""
-    return {"result": code.ok, "statusCode": code.number, "message": text, "info": info}
+    """conventions.md §5; of the one body that is documented with another spelling, both (data.md §5)."""
+    told = {"result": code.ok, "statusCode": code.number, "message": text, "info": info}
+    return {**told, "statuscode": code.number} if code is Code.FREQUENCY_LIMITED else told
 
 
 def v1(code: Code, text: str, info: Info) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 The kit is the folder CONFORMANCE_KIT. tests/conformance_passed.txt lists the cases that must pass: one of
 them that fails ends this with status 1; others may fail until what they need is built. `--accept` adds what
-newly passes to the list. Everything listens on free ports, in a temporary data directory.
+newly passes to the list. Everything listens on free ports, in a temporary data directory, for each store engine.
 """
 
 import argparse
@@ -20,6 +20,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.postgres import running
+
 ROOT = Path(__file__).parents[1]
 PASSED = Path(__file__).with_name("conformance_passed.txt")
 START_S = 60
@@ -33,15 +35,37 @@ def main() -> int:
     parser.add_argument("--accept", action="store_true", help="add what newly passes to the list")
     parser.add_argument("--slow", action="store_true", help="also the cases that wait for a retry")
     parser.add_argument("--jobs", default="8")
+    parser.add_argument("--engines", default="sqlite,postgres")
     args = parser.parse_args()
     kit = Path(os.environ.get("CONFORMANCE_KIT") or ROOT / "../shared/conformance").resolve()
     if not (kit / "run.py").is_file():
         print(f"There is no conformance kit in {kit}; CONFORMANCE_KIT names its folder.")
         return 2
     options = ["-k", args.k, "--jobs", args.jobs, *([] if args.slow else ["--skip-slow"])]
-    with tempfile.TemporaryDirectory(prefix="aurorasend-conformance-") as folder:
+    return max([run_on(engine, kit, options, args) for engine in args.engines.split(",")])
+
+
+def run_on(engine: str, kit: Path, options: list[str], args: argparse.Namespace) -> int:
+    print(f"-- the conformance kit on {engine}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="aurorasend-conformance-") as folder, contextlib.ExitStack() as stack:
+        url = "sqlite" if engine == "sqlite" else stack.enter_context(running()).create("conformance")
+        stack.enter_context(environment("AURORASEND_STORE_URL", url))
         results = run_kit(kit, Path(folder), options)
     return judge(results, args.k, args.accept)
+
+
+@contextlib.contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """For the server and for `bootstrap`, which must find the same store."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def run_kit(kit: Path, folder: Path, options: list[str]) -> dict[str, str]:

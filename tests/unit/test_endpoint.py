@@ -292,6 +292,8 @@ async def test_the_allowlist_is_for_sends_only(app: Running) -> None:
     assert (await app.post("/echo/sayWord", {"word": "hi"}))["statusCode"] == 200
     app.node.allowance.left = 0
     assert (await app.post("/echo/sayWord", {"word": "hi"}))["statusCode"] == 50000
+    limited = await app.post("/echo/sayWord", {"word": "hi"})
+    assert limited["statuscode"] == limited["statusCode"]  # data.md §5: both spellings
 
 
 async def test_refusals_and_other_successes(app: Running) -> None:
