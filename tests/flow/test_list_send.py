@@ -1,6 +1,7 @@
 """Sends to address lists and mails with appointments, through a node on both engines (mail.md §3, §5, §6a)."""
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -73,6 +74,21 @@ async def test_f49_accepting_a_list_send_stores_no_recipients(place: Place) -> N
         assert [await served.count(table) for table in tables] == [1, 1, 1, 1, 0, 0]
         assert await served.rows("SELECT used FROM quota") == [(16,)]
         assert await served.rows("SELECT kind FROM work") == [(Kind.LIST,)]
+
+
+async def test_a_member_whose_values_are_too_long_gets_no_mail(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as served:
+        await fill(served, 1)
+        member = {"address": ALIAS, "members": "long@example.net", "vars": json.dumps({"b": "x" * 500})}
+        assert (await served.call("/addressmember/add", {**served.user("main.batch"), **member}))["info"]["count"] == 1
+        await sent(served, subject="%b%" * 80)
+        await served.until(lambda: both_ended(served))
+        assert (await served.recipients())["long@example.net"] == (4, 409, 1)
+        assert [mail.recipients for mail in internet.mailbox.messages] == [("m0@d0.example.net",)]
+
+
+async def both_ended(served: Served) -> bool:
+    return {state for state, *_ in (await served.recipients()).values()} == {1, 4}
 
 
 async def test_every_member_gets_a_mail_of_its_own(place: Place, internet: Internet) -> None:
