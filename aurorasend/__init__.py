@@ -58,7 +58,7 @@ The map: the modules in the order of a message's life.
     event                   the one recorder: event, counters, suppression, webhook posts
     statistics              what the counters tell a customer
     email_status            what became of single mails
-    sweep                   removes what is kept no longer
+    sweep, retention        removes what is kept no longer
     explain                 a message's whole life, in order
     simulator               a fake internet whose recipients choose their fate
 """

@@ -302,7 +302,7 @@ async def start(
     if dispatcher is not None:
         running.background.append(asyncio.create_task(dispatcher.run()))
     if "sweep" in roles:
-        running.background.append(asyncio.create_task(Sweeper(store, clock, node.sandbox).run()))
+        running.background.append(asyncio.create_task(Sweeper(store, clock, node.sandbox, settings).run()))
         running.background.append(asyncio.create_task(DomainWatch(node.domains).run()))
     running.listeners = [
         _listen(running, listener.region or settings.region.default, bool(listener.region))

@@ -17,7 +17,6 @@ MAX_TOTAL = 10_485_760  # octets of all files of a request, spec mail.md §9.2
 UNKNOWN_TYPE = "application/octet-stream"
 
 _percent_encoded = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*").fullmatch
-_path = re.compile(r".*[/\\]", re.DOTALL).sub
 # RFC 2045 §7, RFC 2392: what may stand in <> unquoted; ours: room in one line. What message would have to change is
 # refused, since the html would not find its image.
 _content_id = re.compile(r"[\w!#$%&'*+./=?^`{|}~@-]{1,200}", re.ASCII).fullmatch
@@ -40,7 +39,7 @@ def file_name(given: str) -> str:
             given = unquote_to_bytes(given).decode()
         except UnicodeError:
             pass
-    name = _path("", given).strip()
+    name = given[max(given.rfind("/"), given.rfind("\\")) + 1 :].strip()
     if name in (".", ".."):  # a folder, not a file
         return ""
     return name if not unclean(name) else "".join(sign for sign in name if not unclean(sign))

@@ -6,6 +6,7 @@ Called by api.email_status. Calls store; totals over time come from statistics, 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from aurorasend import statistics
 from aurorasend.address import normalise
@@ -15,12 +16,14 @@ from aurorasend.statistics import Asked
 from aurorasend.store import email_status as rows
 from aurorasend.store import statistics as names
 from aurorasend.store.email_status import Filter, Status
-from aurorasend.store.statistics import Slice
+from aurorasend.store.statistics import Hour, Slice
 from aurorasend.store.tx import Tx
 
 DELIVERED, INVALID, SOFT, SENDING = Kind.DELIVER.number, Kind.INVALID.number, Kind.SOFT_BOUNCE.number, Kind.REQUEST.number
 STATES = (DELIVERED, INVALID, SOFT, SENDING)
 _NEVER_TRIED = 0  # in the store; customers are told SENDING
+SORTED = 2.0  # what a row costs that is looked up and sorted, against one that is passed over in order; measured
+MOST_PAIRS = 1000  # of an API_USER and a label that are looked up one by one
 
 # data.md §5: what the status says, where it differs from the description
 _WORDS: Mapping[int, tuple[str, str]] = {
@@ -84,6 +87,8 @@ def email_id(one: Status) -> str:
 
 async def search(tx: Tx, account_id: int, wanted: Search) -> Found:
     where = await statistics.slice_of(tx, account_id, wanted.asked)
+    if wanted.states is None and wanted.sub_statuses is not None:  # 401 is one of 4, 503 of 5 (data.md §5)
+        wanted = replace(wanted, states=sorted({sub_status // 100 for sub_status in wanted.sub_statuses}))
     states = wanted.states
     narrowed = Filter(
         since=wanted.asked.since,
@@ -105,34 +110,45 @@ async def search(tx: Tx, account_id: int, wanted: Search) -> Found:
 
 
 async def _by_time(tx: Tx, account_id: int, narrowed: Filter, where: Slice, wanted: Search) -> tuple[list[Status], int]:
-    """The counters say in which hours the page lies, so only those are read, and where it ends."""
-    hours = [
-        (hour, sum(n for state, n in counted.items() if _matches(state, wanted)))
-        for hour, counted in await statistics.hourly_states(tx, account_id, where)
-    ]
-    total, before, inside = sum(n for _, n in hours), 0, []
-    for hour, n in hours:
-        if before + n <= wanted.start:
-            before += n
-        elif n:
-            inside.append((hour, n))
+    """The counters say in which hours the page lies, so only those are read, and how to read the least of them."""
+    hours = await names.matching(tx, account_id, where, wanted.states, wanted.sub_statuses)
+    total = sum(hour.matching for hour in hours)
     limit = min(wanted.limit, total - wanted.start)
     if limit <= 0:
         return [], total
-    reached, last = before, inside[0][0]
-    for hour, n in inside:
-        if reached >= wanted.start + limit:
-            break
-        reached, last = reached + n, hour
-    part = replace(narrowed, since=inside[0][0] * HOUR, until=(last + 1) * HOUR)
-    return await rows.by_time(tx, account_id, part, (wanted.start - before, limit)), total
+    upto = list(accumulate(hour.matching for hour in hours))
+    first = next(n for n, reached in enumerate(upto) if reached > wanted.start)
+    last = next(n for n, reached in enumerate(upto) if reached >= wanted.start + limit)
+    inside = hours[first : last + 1]
+    part = replace(narrowed, since=inside[0].hour * HOUR, until=(inside[-1].hour + 1) * HOUR)
+    bounds = (wanted.start - upto[first] + hours[first].matching, limit)
+    window = replace(where, since=inside[0].hour, until=inside[-1].hour + 1)
+    return await _read(tx, account_id, part, window, inside, bounds), total
 
 
-def _matches(state: tuple[int, int], wanted: Search) -> bool:
-    status, sub_status = state
-    return (wanted.states is None or status in wanted.states) and (
-        wanted.sub_statuses is None or sub_status in wanted.sub_statuses
-    )
+async def _read(
+    tx: Tx, account_id: int, part: Filter, window: Slice, inside: Sequence[Hour], bounds: tuple[int, int]
+) -> list[Status]:
+    """The way that passes over the fewest rows, by what is counted in the hours."""
+    every, of_senders, in_states, matching = (sum(column) for column in zip(*(hour[1:] for hour in inside), strict=True))
+    has_senders, has_states = part.api_users is not None or part.labels is not None, part.states is not None
+    if not has_senders and not has_states and part.sub_statuses is None:
+        return await rows.unfiltered(tx, account_id, part, bounds)
+    share = sum(bounds) / matching
+    by_time = every * share
+    if has_states and in_states * (share if _is_ordered(part) else SORTED) <= min(by_time, of_senders * SORTED):
+        return await rows.by_state(tx, account_id, part, bounds)
+    if has_senders and of_senders * SORTED < by_time:
+        pairs = await names.pairs(tx, account_id, window)
+        users, label_ids = sorted({user for user, _ in pairs}), sorted({label for _, label in pairs})
+        if len(users) * len(label_ids) <= MOST_PAIRS:
+            return await rows.by_sender(tx, account_id, replace(part, api_users=users, labels=label_ids), bounds)
+    return await rows.by_time(tx, account_id, part, bounds)
+
+
+def _is_ordered(part: Filter) -> bool:
+    """Whether the index of states has the rows in the order of the page."""
+    return len(part.states or ()) == 1
 
 
 async def _by_ids(tx: Tx, account_id: int, narrowed: Filter, wanted: Search) -> tuple[list[Status], int]:

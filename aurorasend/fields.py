@@ -90,13 +90,15 @@ Condition = Callable[[Seen], bool]
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # hashed as itself, which `Annotated[...] | None` asks for
 class Input:
-    """What text fields and file fields share. `when` false: the parameter is not read, the dataclass default holds."""
+    """What text fields and file fields share. `when` false: the parameter is not read, the dataclass default holds.
+    `sampled`: the samples of the reference send it though it is optional: one of several that are needed, or what is usual."""
 
     aliases: tuple[str, ...] = ()
     raises: tuple[Code, ...] = ()
     when: Condition | None = None
     doc: str = ""
     example: str = ""
+    sampled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,6 +318,12 @@ def line(longest: int | None = None) -> Parser[str]:
     return Parser(read, inner.kinds, inner.schema)
 
 
+def part(longest: int) -> Parser[str]:
+    """Text to be looked for in names of at most `longest` characters. One that is too long to be in any is cut to what
+    still is too long, however letters fold: SQLite takes no pattern over 50 000 bytes."""
+    return Parser(lambda given: text().read(given)[: 3 * longest + 1])
+
+
 def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
     """A decimal integer from `least` to `most` (by default what every JSON reader keeps exact, RFC 8259 §6)."""
     digits = re.compile(r"[+-]?[0-9]{1,18}")
@@ -376,7 +384,14 @@ Limit = Annotated[
 # conventions.md §6
 Days = Annotated[
     int,
-    Field("days", integer(1, 36_500), invalid=Code.DAYS_INVALID, doc="Days up to today; 1 is today alone.", example="7"),
+    Field(
+        "days",
+        integer(1, 36_500),
+        invalid=Code.DAYS_INVALID,
+        doc="Days up to today; 1 is today alone.",
+        example="7",
+        sampled=True,
+    ),
 ]
 StartDate = Annotated[
     date,

@@ -233,7 +233,8 @@ class Expansion:
         recipients, works = [], []
         for n, (_, address, name, given) in enumerate(found):
             entry_id, variables = first + n, _variables(address, name, given)
-            recipients.append((account_id, entry_id, send.submission_id, send.done + n, address, variables, now_us, now_us))
+            times = (send.created, now_us, now_us)
+            recipients.append((account_id, entry_id, send.submission_id, send.done + n, address, variables, *times))
             lane = self._lane(domain_of(address), entry_id)
             works.append(Work(account_id, entry_id, WorkKind.MAIL, lane, now_us, send.email_type, entry_id))
         events = _events(send, [row[1] for row in found], first_event, now_us)

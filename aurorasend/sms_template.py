@@ -143,11 +143,11 @@ async def _editable(tx: Tx, account_id: int, template_id: int) -> SmsTemplate:
 
 
 async def _check(tx: Tx, account_id: int, template: SmsTemplate) -> None:
-    """The name is free (but for the template itself), and text and signature are not too long together."""
-    if await rows.id_of(tx, account_id, _folded(template.name)) not in (None, template.id):
-        raise Refused(Code.INVOKE_NAME_TAKEN, message="template name already exists")
+    """Text and signature are not too long together, and the name is free (but for the template itself)."""
     if len(template.content) > sms_text.MAX_CHARACTERS:
         raise Refused(Code.TEMPLATE_TEXT_INVALID, f"at most {sms_text.MAX_CHARACTERS} characters")
+    if await rows.id_of(tx, account_id, _folded(template.name)) not in (None, template.id):
+        raise Refused(Code.INVOKE_NAME_TAKEN, message="template name already exists")
 
 
 def _new(template_id: int, wanted: Wanted, stat: Stat, now_us: int) -> SmsTemplate:

@@ -446,6 +446,7 @@ def _recipient_rows(prepared: _Prepared) -> list[tuple[Any, ...]]:
             msgspec.msgpack.encode(target.variables) if target.variables else None,
             created,
             created,
+            created,
         )
         for n, target in enumerate(prepared.submission.targets)
     ]

@@ -13,9 +13,18 @@ from aurorasend.clock import SystemClock
 from aurorasend.store import open_store
 from aurorasend.store.migrate import migrate
 from aurorasend.store.tx import Store
+from tests import raised
 from tests.postgres import Server, running
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-codes", action="store_true", help="write docs/codes.md: the test that raises each return code")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(raised.Recorder(config), "raised")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

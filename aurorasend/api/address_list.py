@@ -72,6 +72,7 @@ NewAlias = Annotated[
         invalid=Code.ADDRESS_LIST_ALIAS_INVALID,
         too_long=Code.NEW_ALIAS_LENGTH,
         doc="New alias; the members move along.",
+        example="weekly@maillist.example.com",
     ),
 ]
 Aliases = Annotated[
@@ -83,6 +84,7 @@ Aliases = Annotated[
         invalid=Code.ADDRESS_LIST_ALIAS_INVALID,
         joined=True,
         doc="Only these lists: aliases separated by `;`, unknown ones are ignored.",
+        example="news@maillist.example.com",
     ),
 ]
 _NAME = f"Display name, 1-{MAX_NAME} characters."
@@ -106,6 +108,7 @@ NewName = Annotated[
         invalid=Code.ADDRESS_LIST_NAME_LENGTH,
         too_long=Code.ADDRESS_LIST_NAME_LENGTH,
         doc=f"{_NAME} Absent or blank keeps the old one.",
+        example="Weekly",
     ),
 ]
 _DESCRIPTION = f"Description, at most {MAX_DESCRIPTION} characters."
@@ -119,6 +122,7 @@ Description = Annotated[
         too_long=Code.ADDRESS_LIST_DESCRIPTION_LENGTH,
         aliases=("description",),
         doc=_DESCRIPTION,
+        example="Readers of the newsletter",
     ),
 ]
 NewDescription = Annotated[
@@ -130,6 +134,7 @@ NewDescription = Annotated[
         too_long=Code.ADDRESS_LIST_DESCRIPTION_LENGTH,
         aliases=("description",),
         doc=f"{_DESCRIPTION} Absent keeps the old one, an empty one clears it.",
+        example="Readers of the newsletter",
     ),
 ]
 
@@ -152,6 +157,7 @@ ListType = Annotated[
         invalid=Code.ADDRESS_LIST_NOT_CREATED,
         raises=(Code.NOT_PERMITTED,),
         doc="0, an ordinary list. Advanced lists (1) need a permission.",
+        example="0",
     ),
 ]
 

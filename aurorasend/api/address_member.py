@@ -98,12 +98,13 @@ Name = Annotated[
         invalid=Code.MEMBER_NOT_ADDED,
         too_long=Code.MEMBER_NOT_ADDED,
         doc="Name of a single member, when `names` is absent.",
+        example="Ann",
     ),
 ]
 Vars = Annotated[tuple[str, ...] | None, _vars_field]
 Upsert = Annotated[
     bool,
-    Field("upsert", boolean, invalid=Code.MEMBER_NOT_ADDED, doc="Overwrite members that are there already."),
+    Field("upsert", boolean, invalid=Code.MEMBER_NOT_ADDED, doc="Overwrite members that are there already.", example="true"),
 ]
 
 
@@ -232,9 +233,7 @@ async def update_members(call: ApiCall, p: UpdateMembers) -> Info:
 async def delete_members(call: ApiCall, p: SomeMembers) -> Info:
     """Remove members from an address list; unknown ones are ignored."""
     account_id, now_us, address = call.caller.account.id, call.node.clock.now_us(), full_alias(call, p.address)
-    return changed(
-        await call.node.store.write(lambda tx: contact.delete_members(tx, account_id, address, p.members, now_us))
-    )
+    return changed(await call.node.store.write(lambda tx: contact.delete_members(tx, account_id, address, p.members, now_us)))
 
 
 def _outcome(done: Done) -> Info:

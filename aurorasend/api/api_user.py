@@ -139,6 +139,7 @@ OnlyKind = Annotated[
         empty=Code.C_TYPE_EMPTY,
         invalid=Code.C_TYPE_INVALID,
         doc="Only those of this kind: 0 test, 1 general.",
+        example="1",
     ),
 ]
 Domain = Annotated[str, _DOMAIN]
@@ -151,6 +152,7 @@ TrackingHost = Annotated[
         tracking_host,
         invalid=Code.API_USER_NOT_CREATED,
         doc="Tracking domain of the account, or the platform's own.",
+        example="t.example.com",
     ),
 ]
 UnsubscribePage = Annotated[
@@ -160,6 +162,7 @@ UnsubscribePage = Annotated[
         integer(-1, -1),
         invalid=Code.UNSUBSCRIBE_INVALID,
         doc="Unsubscribe page; -1 is the platform's own.",
+        example="-1",
     ),
 ]
 Open = Annotated[
@@ -170,6 +173,7 @@ Open = Annotated[
         empty=Code.OPEN_EMPTY,
         invalid=Code.OPEN_INVALID,
         doc="1 tracks opens; needs a tracking domain of the account.",
+        example="0",
     ),
 ]
 Click = Annotated[
@@ -180,6 +184,7 @@ Click = Annotated[
         empty=Code.CLICK_EMPTY,
         invalid=Code.CLICK_INVALID,
         doc="1 tracks clicks; needs a tracking domain of the account whose CNAME is verified.",
+        example="0",
     ),
 ]
 Unsubscribe = Annotated[
@@ -190,6 +195,7 @@ Unsubscribe = Annotated[
         empty=Code.UNSUBSCRIBE_EMPTY,
         invalid=Code.UNSUBSCRIBE_INVALID,
         doc="1 (default) puts an unsubscribe link into mails. Free accounts always have it.",
+        example="1",
     ),
 ]
 Permission = Annotated[
@@ -200,15 +206,23 @@ Permission = Annotated[
         invalid=Code.API_USER_NOT_CREATED,
         json=True,
         doc='JSON of the calls that are denied, such as `{"mail": {"send": false}}`; what is not named is allowed.',
+        example='{"mail": {"send": false}}',
     ),
 ]
 NotifyEmail = Annotated[
     str | None,
-    Field("notifyEmail", notified, invalid=Code.API_USER_NOT_CREATED, joined=True, doc="Addresses for notices, joined by `;`."),
+    Field(
+        "notifyEmail",
+        notified,
+        invalid=Code.API_USER_NOT_CREATED,
+        joined=True,
+        doc="Addresses for notices, joined by `;`.",
+        example="ops@example.com",
+    ),
 ]
 Notify = Annotated[
     bool | None,
-    Field("isNotify", boolean, invalid=Code.API_USER_NOT_CREATED, doc="Whether notices are sent."),
+    Field("isNotify", boolean, invalid=Code.API_USER_NOT_CREATED, doc="Whether notices are sent.", example="true"),
 ]
 
 

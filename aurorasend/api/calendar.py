@@ -148,6 +148,7 @@ Description = Annotated[
         empty=Code.DESCRIPTION_EMPTY,
         invalid=Code.DESCRIPTION_INVALID,
         doc="More words about it.",
+        example="Figures of the year",
     ),
 ]
 Names = Annotated[
@@ -181,19 +182,33 @@ Uid = Annotated[
         _uid,
         invalid=Code.CALENDAR_NOT_BUILT,
         doc="Identity of the appointment; made and returned when absent. Needed to update or cancel.",
+        example="review-42@example.com",
     ),
 ]
 _CHANGED = "the sequence number rises."
 IsCancel = Annotated[
     bool,
-    Field("isCancel", boolean, invalid=Code.IS_CANCEL_INVALID, doc=f"The appointment of this `uid` is cancelled; {_CHANGED}"),
+    Field(
+        "isCancel",
+        boolean,
+        invalid=Code.IS_CANCEL_INVALID,
+        doc=f"The appointment of this `uid` is cancelled; {_CHANGED}",
+        example="false",
+    ),
 ]
 IsUpdate = Annotated[
-    bool, Field("isUpdate", boolean, invalid=Code.IS_CANCEL_INVALID, doc=f"The appointment of this `uid` has changed; {_CHANGED}")
+    bool,
+    Field(
+        "isUpdate",
+        boolean,
+        invalid=Code.IS_CANCEL_INVALID,
+        doc=f"The appointment of this `uid` has changed; {_CHANGED}",
+        example="false",
+    ),
 ]
 Reminder = Annotated[
     int | None,
-    Field("valarmTime", _minutes, invalid=Code.CALENDAR_NOT_BUILT, doc="Remind so many minutes before the start."),
+    Field("valarmTime", _minutes, invalid=Code.CALENDAR_NOT_BUILT, doc="Remind so many minutes before the start.", example="15"),
 ]
 
 

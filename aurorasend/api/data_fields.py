@@ -13,10 +13,12 @@ from aurorasend import suppression
 from aurorasend.address import BadAddress, ascii_domain, is_address
 from aurorasend.clock import SECOND
 from aurorasend.codes import Code, Refused
-from aurorasend.fields import Days, EndDate, Field, Kind, Parser, StartDate, Trouble, integer, line, parser, period
+from aurorasend.fields import Days, EndDate, Field, Kind, Parser, StartDate, Trouble, integer, parser, part, period
 
 T = TypeVar("T")
 LONGEST = 100  # days of a range, data.md §1.4
+LONGEST_LABEL = 255  # characters of a label's name, management.md §2
+MOST_NAMES = 100  # ours: each is looked for by itself
 
 _is_label = re.compile(r"[0-9]{1,18}").fullmatch
 _is_api_user = re.compile(r"[A-Za-z0-9_.@-]{1,255}").fullmatch
@@ -72,7 +74,10 @@ def domain_key(text: str) -> str:
 def _names(text: str) -> tuple[str, ...]:
     if "\0" in text:
         raise Trouble(Kind.INVALID, "NUL is not allowed")
-    return tuple(items(text))
+    found = dict.fromkeys(map(part(LONGEST_LABEL).read, items(text)))
+    if len(found) > MOST_NAMES:
+        raise Trouble(Kind.INVALID, f"no more than {MOST_NAMES} names")
+    return tuple(found)
 
 
 ApiUserList = Annotated[
@@ -125,7 +130,7 @@ LabelName = Annotated[
     str,
     Field(
         "labelName",
-        line(),
+        part(LONGEST_LABEL),
         invalid=Code.STATISTICS_LABEL_INVALID,
         doc="Only labels whose name holds this text. Not read when `labelId` is given.",
         example="spring",

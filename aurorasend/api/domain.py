@@ -103,6 +103,7 @@ _NAMES = Field(
     too_many=Code.DOMAIN_INVALID,
     joined=True,
     doc="Only domains of these names, joined by `;`.",
+    example="mail.example.com",
 )
 Names = Annotated[frozenset[str] | None, _NAMES]
 NamesOrDomain = Annotated[frozenset[str] | None, replace(_NAMES, aliases=("domain",))]
@@ -114,6 +115,7 @@ Type = Annotated[
         empty=Code.DOMAIN_TYPE_EMPTY,
         invalid=Code.DOMAIN_TYPE_INVALID,
         doc="Only domains of this type: 0 test, 1 ordinary.",
+        example="1",
     ),
 ]
 Verified = Annotated[
@@ -126,6 +128,7 @@ Verified = Annotated[
         raises=(Code.VERIFY_UNPARSABLE,),
         doc="Only domains whose mask of verified records (1 DKIM, 2 SPF, 4 MX, 16 DMARC) is this number; `>7` is 7 or more, "
         "`<7` is 7 or less.",
+        example=">7",
     ),
 ]
 

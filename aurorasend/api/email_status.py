@@ -7,7 +7,7 @@ from typing import Annotated
 
 from aurorasend import email_status
 from aurorasend.api.data_fields import EMAIL, ApiUserList, LabelId, LabelName, Ranged, items
-from aurorasend.clock import wall
+from aurorasend.clock import HOUR, SECOND, wall
 from aurorasend.codes import Code
 from aurorasend.email_status import STATES, SUB_STATUSES, Found, Search
 from aurorasend.endpoint import ApiCall, Info, endpoint
@@ -46,6 +46,7 @@ EmailIds = Annotated[
         too_many=Code.EMAIL_INVALID,
         joined=True,
         doc=f"Only these mails, by the emailIds that the send calls told, joined by `;`, at most {MOST_IDS}.",
+        example="1760000000123_42_7_3391.sg-0_0_0_1-inbound0$ann@example.org",
     ),
 ]
 Statuses = Annotated[
@@ -91,9 +92,11 @@ async def list_statuses(call: ApiCall, p: EmailStatus) -> Info:
 
     Give `days` or both dates, at most 30 days of requests; the other parameters narrow it further.
     """
-    since, until = p.span(call.node.clock.now_us(), call.node.zone, LONGEST)
+    now_us = call.node.clock.now_us()
+    since, until = p.span(now_us, call.node.zone, LONGEST)
+    kept_us = int(call.node.settings.retention.events.total_seconds()) * SECOND
     asked = Asked(
-        since=since,
+        since=max(since, -(-(now_us - kept_us) // HOUR) * HOUR),  # what is older is gone, if not everywhere yet (data.md §5)
         until=until,
         api_users=p.api_users,
         labels=None if p.label is None else [p.label],

@@ -13,7 +13,13 @@ from aurorasend.fields import Field, Limit, Start, line
 
 TrackType = Annotated[
     str,
-    Field("trackType", line(), invalid=Code.MAIL_FAULT, doc="1: only opens; 2: only clicks; anything else matches nothing."),
+    Field(
+        "trackType",
+        line(),
+        invalid=Code.MAIL_FAULT,
+        doc="1: only opens; 2: only clicks; anything else matches nothing.",
+        example="1",
+    ),
 ]
 
 

@@ -154,7 +154,14 @@ Subject = Annotated[
     Field("subject", v.subject_line, empty=Code.SUBJECT_EMPTY, invalid=Code.SUBJECT_INVALID, doc=_SUBJECT, example="Your order"),
 ]
 OwnSubject = Annotated[
-    str, Field("subject", v.subject_line, invalid=Code.SUBJECT_INVALID, doc=f"Replaces the subject of the template. {_SUBJECT}")
+    str,
+    Field(
+        "subject",
+        v.subject_line,
+        invalid=Code.SUBJECT_INVALID,
+        doc=f"Replaces the subject of the template. {_SUBJECT}",
+        example="Welcome, %name%",
+    ),
 ]
 Html = Annotated[
     str | None,
@@ -177,6 +184,7 @@ Plain = Annotated[
         empty=Code.PLAIN_EMPTY,
         invalid=Code.PLAIN_INVALID,
         doc="Text body, may hold `%variables%`. Dropped when `html` is given, unless the account may send both.",
+        example="Thank you, your order is on its way.",
     ),
 ]
 _SUMMARY = f"Preview text of the mail, at most {v.MAX_SUMMARY} bytes of UTF-8."
@@ -190,6 +198,7 @@ Summary = Annotated[
         too_long=Code.SUMMARY_TOO_LONG,
         when=lambda seen: seen.peek("html") is not None,
         doc=f"{_SUMMARY} Ignored without `html`.",
+        example="Your order is on its way",
     ),
 ]
 OwnSummary = Annotated[
@@ -201,6 +210,7 @@ OwnSummary = Annotated[
         invalid=Code.SUMMARY_TOO_LONG,
         too_long=Code.SUMMARY_TOO_LONG,
         doc=f"Replaces the summary of the template. {_SUMMARY}",
+        example="Your order is on its way",
     ),
 ]
 ReplyTo = Annotated[
@@ -237,6 +247,7 @@ LabelNumber = Annotated[
         raises=(Code.LABEL_UNKNOWN,),
         aliases=("label",),
         doc="Label of this send by its id; wins over `labelName`.",
+        example="7",
     ),
 ]
 Tags = Annotated[
@@ -248,6 +259,7 @@ Tags = Annotated[
         too_long=Code.MAIL_FAULT,
         too_many=Code.MAIL_FAULT,
         doc=f"Tags of this request, separated by `;`, at most {v.MAX_TAGS} of {v.MAX_TAG} characters.",
+        example="orders;spring",
     ),
 ]
 CustomHeaders = Annotated[
@@ -286,6 +298,7 @@ EmbeddedCids = Annotated[
         invalid=Code.MAIL_FAULT,
         raises=(Code.MAIL_FAULT,),
         doc="Content-IDs of `embeddedImage` in the order of the files, separated by `;`.",
+        example="logo;photo",
     ),
 ]
 XSmtp = Annotated[
@@ -311,6 +324,7 @@ RequestId = Annotated[
         invalid=Code.MAIL_FAULT,
         too_long=Code.MAIL_FAULT,
         doc="1-128 characters; a repeat within the hour is answered as the first request was and sends nothing.",
+        example="order-42",
     ),
 ]
 ReturnIds = Annotated[
@@ -322,11 +336,19 @@ ReturnIds = Annotated[
         invalid=Code.RESP_EMAIL_ID_INVALID,
         aliases=("resp_email_id",),
         doc="Whether to return the emailIds.",
+        example="true",
     ),
 ]
 Notification = Annotated[
     bool,
-    Field("useNotification", boolean, empty=Code.RECEIPT_INVALID, invalid=Code.RECEIPT_INVALID, doc="Ask for a read receipt."),
+    Field(
+        "useNotification",
+        boolean,
+        empty=Code.RECEIPT_INVALID,
+        invalid=Code.RECEIPT_INVALID,
+        doc="Ask for a read receipt.",
+        example="false",
+    ),
 ]
 UseAddressList = Annotated[
     bool,
@@ -337,6 +359,7 @@ UseAddressList = Annotated[
         invalid=Code.USE_ADDRESS_LIST_INVALID,
         aliases=("use_maillist",),
         doc="`to` holds aliases of address lists.",
+        example="false",
     ),
 ]
 Gzip = Annotated[
@@ -348,6 +371,7 @@ Gzip = Annotated[
         invalid=Code.GZIP_INVALID,
         aliases=("gzip_compress",),
         doc="`html` and `plain` are base64 of gzip of UTF-8 text.",
+        example="false",
     ),
 ]
 InvokeName = Annotated[

@@ -14,8 +14,8 @@ class Nothing:
 @endpoint("queue/status")
 async def status(call: ApiCall, p: Nothing) -> Info:
     """How many mails wait, by API_USER and recipient domain."""
-    account_id, now_us = call.caller.account.id, call.node.clock.now_us()
-    found = await call.node.store.read(lambda tx: statistics.waiting(tx, account_id, now_us))
+    account_id, now_us, zone_hours = call.caller.account.id, call.node.clock.now_us(), call.node.settings.api.zone_hours
+    found = await call.node.store.read(lambda tx: statistics.waiting(tx, account_id, now_us, zone_hours))
     shown = [
         {"apiUser": name, "domain": domain, "isStop": False, "reason": "", "timeout": None, "unRequestNum": number}
         for name, domain, number in found

@@ -12,11 +12,13 @@ from aurorasend import inbound_route
 from aurorasend.address import is_address
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint, one, page
-from aurorasend.fields import Field, Kind, Limit, Seen, Start, Trouble, integer, parser, text
+from aurorasend.fields import Field, Kind, Limit, Seen, Start, Trouble, integer, parser, part, text
 from aurorasend.http_guard import BadUrl, checked_url
 from aurorasend.inbound_route import BadExpression, Expression, read_expression
 from aurorasend.store import inbound_route as rows
 from aurorasend.store.inbound_route import InboundRoute
+
+LONGEST = 253  # characters of a domain, RFC 1035 §2.3.4
 
 _has_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:").match
 
@@ -67,7 +69,7 @@ ExpressionField = Annotated[
         invalid=Code.DOMAIN_INVALID,
         doc="`pattern@domain`, or one address. `*` in the pattern means any characters; with signs that no address has, "
         "the pattern is a regular expression. The domain is a verified sending domain of the account.",
-        example="*@in.example.com",
+        example="*@mail.example.com",
     ),
 ]
 Action = Annotated[
@@ -92,9 +94,19 @@ ForwardingUser = Annotated[
         when=_to_mailbox,
         required=_to_mailbox,
         doc="API_USER that forwards the mail; required when `action` is an address, and not read otherwise.",
+        example="shopmail01",
     ),
 ]
-DomainPart = Annotated[str, Field("domain", text(), invalid=Code.DOMAIN_INVALID, doc="Only routes whose domain holds this text.")]
+DomainPart = Annotated[
+    str,
+    Field(
+        "domain",
+        part(LONGEST),
+        invalid=Code.DOMAIN_INVALID,
+        doc="Only routes whose domain holds this text.",
+        example="example.com",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +162,7 @@ async def add_route(call: ApiCall, p: AddRoute) -> Info:
     Exact addresses come before patterns; of several patterns that match, the oldest counts.
     """
     account_id, now_us = call.caller.account.id, call.node.clock.now_us()
-    made = await call.node.store.write(
-        lambda tx: inbound_route.add(tx, account_id, p.expression, p.action, p.api_user, now_us)
-    )
+    made = await call.node.store.write(lambda tx: inbound_route.add(tx, account_id, p.expression, p.action, p.api_user, now_us))
     return one(shown(made))
 
 

@@ -112,6 +112,7 @@ Variables = Annotated[
         json=True,
         doc="JSON object of the values for the template's variables, for all numbers.",
         example='{"code":"123456"}',
+        sampled=True,
     ),
 ]
 MessageType = Annotated[
@@ -120,7 +121,7 @@ MessageType = Annotated[
 ]
 SenderId = Annotated[
     str,
-    Field("senderID", sender_name, invalid=Code.SMS_VARS_INVALID, doc="The registered sender to show.", example=""),
+    Field("senderID", sender_name, invalid=Code.SMS_VARS_INVALID, doc="The registered sender to show.", example="Aurora"),
 ]
 RequestKey = Annotated[
     str,
@@ -129,7 +130,7 @@ RequestKey = Annotated[
         request_key,
         invalid=Code.SMS_VARS_INVALID,
         doc="Of requests with the same value, only the first within an hour is carried out.",
-        example="",
+        example="code-42",
     ),
 ]
 CustomArguments = Annotated[
@@ -141,10 +142,10 @@ CustomArguments = Annotated[
         aliases=("tag",),
         json=True,
         doc="JSON object that comes back in webhooks, at most 128 characters.",
-        example="",
+        example='{"order": "42"}',
     ),
 ]
-LabelId = Annotated[str, Field("labelId", text(), invalid=Code.LABEL_ID_INVALID, doc="An SMS label.", example="")]
+LabelId = Annotated[str, Field("labelId", text(), invalid=Code.LABEL_ID_INVALID, doc="An SMS label.", example="7")]
 
 
 @dataclass(frozen=True, kw_only=True)

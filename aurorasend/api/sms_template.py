@@ -69,11 +69,15 @@ NewText = Annotated[
         example="Your code is %code%",
     ),
 ]
-SignId = Annotated[str, Field("signId", text(), invalid=Code.SMS_TEMPLATE_UNKNOWN, doc="An approved signature.")]
-SignName = Annotated[str, Field("signName", text(), invalid=Code.SMS_TEMPLATE_UNKNOWN, doc="Name of an approved signature.")]
+SignId = Annotated[str, Field("signId", text(), invalid=Code.SMS_TEMPLATE_UNKNOWN, doc="An approved signature.", example="1")]
+SignName = Annotated[
+    str, Field("signName", text(), invalid=Code.SMS_TEMPLATE_UNKNOWN, doc="Name of an approved signature.", example="Aurora")
+]
 SignPosition = Annotated[
     int | None,
-    Field("signPositionStr", _choice("0", "1"), invalid=Code.SMS_VARS_INVALID, doc="0 before the text, 1 behind it."),
+    Field(
+        "signPositionStr", _choice("0", "1"), invalid=Code.SMS_VARS_INVALID, doc="0 before the text, 1 behind it.", example="0"
+    ),
 ]
 SmsType = Annotated[
     int,
@@ -88,7 +92,9 @@ SmsType = Annotated[
 ]
 IsVerify = Annotated[
     int | None,
-    Field("isVerifyStr", _choice("-2", "-1", "0", "1"), invalid=Code.SMS_VARS_INVALID, doc="Only those in this state."),
+    Field(
+        "isVerifyStr", _choice("-2", "-1", "0", "1"), invalid=Code.SMS_VARS_INVALID, doc="Only those in this state.", example="1"
+    ),
 ]
 
 

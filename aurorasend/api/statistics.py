@@ -1,6 +1,6 @@
 """statday/list, stathour/list, invalidstat/list (data.md §2, §3, §4). Called by endpoint. Calls statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,7 +11,6 @@ from aurorasend.codes import Code
 from aurorasend.endpoint import ApiCall, Info, endpoint
 from aurorasend.fields import Field, boolean
 from aurorasend.statistics import Asked, Counts, Grain, Line, percent
-from aurorasend.store.tx import Tx
 
 DAY_S, HOUR_S = 86_400, 3_600
 
@@ -26,18 +25,18 @@ Aggregate = Annotated[
     ),
 ]
 
-# data.md §4, misspellings and all, by sub status
-CLASSES: Mapping[str, int] = {
-    "sendcloudBlacklist": 401,
-    "ubsubscribe": 402,
-    "espUnvaliable": 403,
-    "recipientAddressError": 404,
-    "ipOrDomainRejected": 405,
-    "recipientNotFound": 406,
-    "spamEmail": 407,
-    "senderOrRecipientRejected": 408,
-    "others": 409,
-}
+# data.md §4, misspellings and all, of the sub statuses 401 to 409
+CLASSES = (
+    "sendcloudBlacklist",
+    "ubsubscribe",
+    "espUnvaliable",
+    "recipientAddressError",
+    "ipOrDomainRejected",
+    "recipientNotFound",
+    "spamEmail",
+    "senderOrRecipientRejected",
+    "others",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +64,6 @@ async def read_lines(call: ApiCall, asked: Asked, grain: Grain) -> list[Line]:
     return await call.node.store.read(lambda tx: statistics.lines(tx, account_id, asked, grain, hours))
 
 
-async def read_total(call: ApiCall, asked: Asked) -> Counts:
-    async def unit(tx: Tx) -> Counts:
-        return await statistics.total(tx, call.caller.account.id, asked)
-
-    return await call.node.store.read(unit)
-
-
 @endpoint("statday/list")
 async def by_day(call: ApiCall, p: ByDay) -> Info:
     """Statistics by day, API_USER, recipient domain and label.
@@ -79,10 +71,12 @@ async def by_day(call: ApiCall, p: ByDay) -> Info:
     All counts of a mail belong to the day of its send request, however late they came. With `aggregate` the sums alone.
     """
     asked = asked_of(call, p)
+    account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
     if p.aggregate:
-        return {"dataList": summed(await read_total(call, asked))}
+        total = await call.node.store.read(lambda tx: statistics.total(tx, account_id, asked, hours))
+        return {"dataList": summed(total)}
     found = await read_lines(call, asked, Grain.DAY)
-    return {"dataList": [{**of_day(line), **numbers(line.counts), **percents(line.counts)} for line in found]}
+    return {"dataList": [{**of_day(line), **counted(line)} for line in found]}
 
 
 @endpoint("stathour/list")
@@ -92,17 +86,19 @@ async def by_hour(call: ApiCall, p: ByHour) -> Info:
     An hour without a request has no row.
     """
     found = await read_lines(call, asked_of(call, p), Grain.HOUR)
-    return {"dataList": [{**of_hour(line), **numbers(line.counts), **percents(line.counts)} for line in found]}
+    return {"dataList": [{**of_hour(line), **counted(line)} for line in found]}
 
 
 @endpoint("invalidstat/list")
 async def invalid(call: ApiCall, p: ByDay) -> Info:
     """Invalid mail by class, day, API_USER, recipient domain and label; with `aggregate` the sums alone."""
     asked = asked_of(call, p)
+    account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
     if p.aggregate:
-        return {"dataList": classes(await read_total(call, asked))}
-    found = await read_lines(call, asked, Grain.DAY)
-    return {"dataList": [{**of_day(line), **classes(line.counts)} for line in found if line.counts.invalid]}
+        total = await call.node.store.read(lambda tx: statistics.total_invalid(tx, account_id, asked, hours))
+        return {"dataList": classes(total)}
+    found = await read_lines(call, asked, Grain.INVALID_DAY)
+    return {"dataList": [{**of_day(line), **classes(line.counts)} for line in found]}
 
 
 def of_day(line: Line) -> Info:
@@ -123,8 +119,13 @@ def of_hour(line: Line) -> Info:
         "apiUser": line.api_user,
         "labelId": line.label_id,
         "labelName": line.label,
-        "uniqueClickspercent": percent(line.counts.unique_clicks, line.counts.delivered),  # beside the other, data.md §3
+        "uniqueClickspercent": percents(Counts._make(line.counts))["uniqueClicksPercent"],  # both are told, data.md §3
     }
+
+
+def counted(line: Line) -> Info:
+    counts = Counts._make(line.counts)
+    return {**numbers(counts), **percents(counts)}
 
 
 def numbers(counts: Counts) -> Info:
@@ -166,8 +167,8 @@ def summed(counts: Counts) -> Info:
     return {singular.get(name, name): value for name, value in shown.items()}
 
 
-def classes(counts: Counts) -> Info:
-    return {name: counts.classes.get(sub_status, 0) for name, sub_status in CLASSES.items()}
+def classes(counts: Sequence[int]) -> Info:
+    return dict(zip(CLASSES, counts, strict=True))
 
 
 def _time(seconds: int) -> datetime:

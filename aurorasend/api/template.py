@@ -77,6 +77,7 @@ _TEXT = Field(
     invalid=Code.TEMPLATE_TEXT_INVALID,
     too_long=Code.TEMPLATE_TEXT_INVALID,
     doc="Plain text body, at most 2 MiB.",
+    example="Hi %name%",
 )
 _SUBJECT = Field(
     "subject",
@@ -102,6 +103,7 @@ _SUMMARY = Field(
     invalid=Code.SUMMARY_TOO_LONG,
     too_long=Code.SUMMARY_TOO_LONG,
     doc=f"Preview text of the mail, at most {MAX_SUMMARY} bytes of UTF-8.",
+    example="Your order is on its way",
 )
 
 InvokeName = Annotated[
@@ -124,6 +126,7 @@ AnyInvokeName = Annotated[
         invalid=Code.INVOKE_NAME_INVALID,
         too_long=Code.INVOKE_NAME_INVALID,
         doc="Only the template of exactly this invoke name.",
+        example="welcome_1",
     ),
 ]
 Name = Annotated[str, _NAME]
@@ -149,6 +152,7 @@ OnlyStat = Annotated[
         invalid=Code.TEMPLATE_STAT_INVALID,
         aliases=("isVerify",),
         doc="Only templates in this state: -2 not submitted, -1 refused, 0 waiting for audit, 1 approved.",
+        example="1",
     ),
 ]
 SubmitAudit = Annotated[
@@ -159,6 +163,7 @@ SubmitAudit = Annotated[
         empty=Code.SUBMIT_AUDIT_EMPTY,
         invalid=Code.SUBMIT_AUDIT_INVALID,
         doc="1 (default) submits the template for audit at once; 0 leaves it a draft.",
+        example="1",
     ),
 ]
 Cancel = Annotated[
@@ -169,6 +174,7 @@ Cancel = Annotated[
         empty=Code.CANCEL_EMPTY,
         invalid=Code.CANCEL_INVALID,
         doc="0 (default) submits the template for audit; 1 withdraws it.",
+        example="0",
     ),
 ]
 

@@ -84,6 +84,7 @@ _HOSTS = Field(
     invalid=Code.DOMAIN_INVALID,
     joined=True,
     doc="Only tracking domains of these names, joined by `;`.",
+    example="t.example.com",
 )
 
 Host = Annotated[str, _HOST]
@@ -114,6 +115,8 @@ TheseIds = Annotated[
         invalid=Code.DOMAIN_UNKNOWN,
         joined=True,
         doc="Numbers of the tracking domains to check, joined by `;`.",
+        example="12",
+        sampled=True,
     ),
 ]
 
@@ -210,9 +213,7 @@ async def check_tracking_domains(call: ApiCall, p: CheckTrackingDomains) -> Info
     if not found:
         raise Refused(Code.DOMAIN_UNKNOWN)
     target, now_us = node.settings.tracking.host, node.clock.now_us()
-    await asyncio.gather(
-        *(tracking_domain.check(node.store, node.resolver, account_id, each, target, now_us) for each in found)
-    )
+    await asyncio.gather(*(tracking_domain.check(node.store, node.resolver, account_id, each, target, now_us) for each in found))
     ids = {each.id for each in found}
     since = [each for each in await node.store.read(lambda tx: rows.every(tx, account_id)) if each.id in ids]
     return {"count": len(since), "dataList": [shown(each, call) for each in since]}

@@ -67,17 +67,23 @@ _EVENT = Field(
 )
 Url = Annotated[str, _URL]
 AnyUrl = Annotated[str, replace(_URL, empty=None, doc="The current URL; any without it.")]
-PartOfUrl = Annotated[str, Field("url", text(), invalid=Code.WEBHOOK_URL_INVALID, doc="Only those whose URL holds this text.")]
+PartOfUrl = Annotated[
+    str,
+    Field(
+        "url", text(), invalid=Code.WEBHOOK_URL_INVALID, doc="Only those whose URL holds this text.", example="hooks.example.com"
+    ),
+]
 Category = Annotated[str, _CATEGORY]
 OnlyCategory = Annotated[str, replace(_CATEGORY, empty=None, doc="Only those of this API_USER, or of `all`.")]
 Events = Annotated[str, _EVENT]
 SomeEvents = Annotated[str, replace(_EVENT, empty=None, doc=f"{_EVENT.doc} Without it: all of them.")]
 OnlyEvents = Annotated[str, replace(_EVENT, empty=None, doc=f"Only those that hold one of these events: {_EVENT_LIST}.")]
 NewCategory = Annotated[
-    str, replace(_CATEGORY, wire="newCategoryName", empty=Code.WEBHOOK_GROUP_INVALID, doc="The new category.", example="")
+    str,
+    replace(_CATEGORY, wire="newCategoryName", empty=Code.WEBHOOK_GROUP_INVALID, doc="The new category.", example="shopmail01"),
 ]
-NewUrl = Annotated[str, replace(_URL, wire="newUrl", doc="The new URL.", example="")]
-NewEvents = Annotated[str, replace(_EVENT, wire="newEvent", doc="The new events.")]
+NewUrl = Annotated[str, replace(_URL, wire="newUrl", doc="The new URL.", example="https://hooks.example.com/new")]
+NewEvents = Annotated[str, replace(_EVENT, wire="newEvent", doc="The new events.", example="1,4", sampled=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, made from the catalogue. Called by portal.pages."""
 
-from collections.abc import Mapping
+import json
+import re
 from importlib.metadata import version
 
 from aurorasend.codes import Code
@@ -14,6 +15,13 @@ CREDENTIALS = {
     Auth.SMS: ("smsUser", "smsKey"),
     Auth.NONE: (),
 }
+CREDENTIAL_MEANING = {
+    "apiUser": "API_USER of the account; `api_user` is taken too.",
+    "apiKey": "Its key; `api_key` is taken too.",
+    "smsUser": "SMS_USER of the account.",
+    "smsKey": "Its key. A `signature` made with it is taken instead.",
+}
+BODIES = {"application/x-www-form-urlencoded": "Form", "multipart/form-data": "Multipart", "application/json": "Json"}
 
 _STANDARD: Json = {
     "type": "object",
@@ -29,7 +37,7 @@ _V1: Json = {
     "type": "object",
     "required": ["message"],
     "properties": {
-        "message": {"enum": ["success", "error"]},
+        "message": {"type": "string", "enum": ["success", "error"]},
         "errors": {"type": "array", "items": {"type": "string"}},
     },
 }
@@ -45,10 +53,18 @@ def document(catalogue: Catalogue, url: str) -> Json:
             "description": "Every call answers HTTP 200 with the envelope; `statusCode` tells what happened.",
         },
         "servers": [{"url": url}],
-        "tags": [{"name": module} for module in dict.fromkeys(_module(each) for each in catalogue.endpoints)],
+        "tags": [{"name": module} for module in modules(catalogue)],
         "paths": {each.paths[0]: _operations(each) for each in catalogue.endpoints},
-        "components": {"schemas": {"Envelope": _STANDARD, "EnvelopeV1": _V1}},
+        "components": {"schemas": {"Envelope": _STANDARD, "EnvelopeV1": _V1, **_bodies(catalogue)}},
     }
+
+
+def modules(catalogue: Catalogue) -> dict[str, list[Endpoint]]:
+    """The endpoints by the first part of their path, in the order of the catalogue."""
+    found: dict[str, list[Endpoint]] = {}
+    for each in catalogue.endpoints:
+        found.setdefault(_module(each), []).append(each)
+    return found
 
 
 def codes(each: Endpoint) -> list[Code]:
@@ -65,9 +81,10 @@ def _operations(each: Endpoint) -> Json:
 
 
 def _operation(each: Endpoint, method: str) -> Json:
-    slots = each.form.shown
+    """Generated clients call a method by its id: `label_add`, and `label_add_by_get` for who must use GET."""
+    name = "_".join(_words(each))
     operation: Json = {
-        "operationId": f"{method.lower()}_{each.path.replace('/', '_').replace('.', '_')}",
+        "operationId": name if method == "POST" else f"{name}_by_{method.lower()}",
         "tags": [_module(each)],
         "summary": each.summary,
         "description": each.description,
@@ -76,11 +93,23 @@ def _operation(each: Endpoint, method: str) -> Json:
         "x-aliases": list(each.paths[1:]),
     }
     if method == "GET":
-        texts = [slot for slot in slots if not isinstance(slot.field, FileField)]
-        operation["parameters"] = [*(_credential(name) for name in CREDENTIALS[each.auth]), *(_parameter(slot) for slot in texts)]
-    else:
-        operation["requestBody"] = {"required": True, "content": _contents(each, slots)}
+        operation["parameters"] = [*map(_credential, CREDENTIALS[each.auth]), *map(_parameter, _texts(each))]
+    elif _has_body(each):
+        content = {
+            media: {"schema": {"$ref": f"#/components/schemas/{_body_name(each, kind)}"}} for media, kind in BODIES.items()
+        }
+        # Not required, since all of it may be in the query instead; of a required body in several types openapi-python-client
+        # 0.29 makes code that does not run (its issue 1451).
+        operation["requestBody"] = {"required": False, "content": content}
     return operation
+
+
+def _words(each: Endpoint) -> list[str]:
+    return re.findall("[A-Za-z0-9]+", each.path)
+
+
+def _texts(each: Endpoint) -> list[Slot]:
+    return [slot for slot in each.form.shown if not isinstance(slot.field, FileField)]
 
 
 def _answer(each: Endpoint) -> Json:
@@ -90,7 +119,7 @@ def _answer(each: Endpoint) -> Json:
 
 
 def _credential(name: str) -> Json:
-    return {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
+    return {"name": name, "in": "query", "required": True, "description": CREDENTIAL_MEANING[name], "schema": {"type": "string"}}
 
 
 def _parameter(slot: Slot) -> Json:
@@ -99,33 +128,56 @@ def _parameter(slot: Slot) -> Json:
         "in": "query",
         "required": slot.required,
         "description": slot.field.doc,
-        "schema": _schema(slot),
+        "schema": _schema(slot, "Form"),
     }
 
 
-def _schema(slot: Slot) -> Mapping[str, object]:
-    if isinstance(slot.field, FileField):
-        return {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}}
-    return {**slot.field.parser.schema, **({"examples": [slot.field.example]} if slot.field.example else {})}
+def _schema(slot: Slot, kind: str) -> Json:
+    """Of a value in a body of that kind. Objects are themselves in JSON, and their JSON as text elsewhere."""
+    field = slot.field
+    if isinstance(field, FileField):
+        return {"type": "array", "items": {"type": "string", "format": "binary"}}  # as most generators know files
+    schema = dict(field.parser.schema)
+    is_text = schema.get("type") == "object" and kind != "Json"
+    if is_text:
+        schema = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+    if field.example:
+        schema["examples"] = [_example(str(schema["type"]), field.example)]
+    return schema
 
 
-def _contents(each: Endpoint, slots: list[Slot]) -> Json:
-    """The same parameters in each of the types that a body may have; files in one of them only."""
-    texts = _body(each, [slot for slot in slots if not isinstance(slot.field, FileField)])
+def _example(kind: str, text: str) -> object:
+    """The example in the type that its schema has."""
+    if kind == "boolean":
+        return text in ("1", "true")
+    return json.loads(text) if kind in ("integer", "object") else text
+
+
+# -- bodies: the same parameters in each of the types that a body may have; files in one of them only
+
+
+def _bodies(catalogue: Catalogue) -> Json:
     return {
-        "application/x-www-form-urlencoded": {"schema": texts},
-        "multipart/form-data": {"schema": _body(each, slots)},
-        "application/json": {"schema": texts},
+        _body_name(each, kind): _body(each, kind) for each in catalogue.endpoints if _has_body(each) for kind in BODIES.values()
     }
 
 
-def _body(each: Endpoint, slots: list[Slot]) -> Json:
-    credentials = CREDENTIALS[each.auth]
+def _has_body(each: Endpoint) -> bool:
+    return bool(CREDENTIALS[each.auth] or each.form.shown)
+
+
+def _body_name(each: Endpoint, kind: str) -> str:
+    """`LabelAddForm`."""
+    return "".join(word[0].upper() + word[1:] for word in _words(each)) + kind
+
+
+def _body(each: Endpoint, kind: str) -> Json:
+    credentials, slots = CREDENTIALS[each.auth], each.form.shown if kind == "Multipart" else _texts(each)
     return {
         "type": "object",
         "required": [*credentials, *(slot.field.wire for slot in slots if slot.required)],
         "properties": {
-            **{name: {"type": "string"} for name in credentials},
-            **{slot.field.wire: {**_schema(slot), "description": slot.field.doc} for slot in slots},
+            **{name: {"type": "string", "description": CREDENTIAL_MEANING[name]} for name in credentials},
+            **{slot.field.wire: {**_schema(slot, kind), "description": slot.field.doc} for slot in slots},
         },
     }

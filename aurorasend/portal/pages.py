@@ -1,9 +1,9 @@
-"""`/openapi.json` and `/reference`: every endpoint with its parameters, codes and a curl that works.
+"""`/openapi.json`, `/reference` and a page for each endpoint: parameters, codes, samples that work.
 
-Called by http as the pages of an app. Calls openapi.
+Called by http as the pages of an app. Calls openapi and samples.
 """
 
-import shlex
+import functools
 from collections.abc import Sequence
 
 import jinja2
@@ -15,46 +15,58 @@ from starlette.routing import BaseRoute, Route
 from aurorasend.codes import Code
 from aurorasend.endpoint import Catalogue, Endpoint
 from aurorasend.fields import Field, FileField, Slot
-from aurorasend.portal import openapi
+from aurorasend.portal import openapi, samples
 
 
 def routes(catalogue: Catalogue, public_url: str = "") -> Sequence[BaseRoute]:
     """`public_url` is where clients find the API; "" shows each reader the address that it used itself."""
     templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("aurorasend.portal"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("aurorasend.portal"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    reference = templates.get_template("reference.html")
+    templates.globals.update(kind_of=_kind_of, needed=_needed)
+    index, page = templates.get_template("reference.html"), templates.get_template("endpoint.html")
+    answered = sorted((code for code in Code if not code.internal), key=lambda code: code.number)
+
+    def base(request: Request) -> str:
+        return public_url.rstrip("/") or str(request.base_url).rstrip("/")
+
+    @functools.cache
+    def described() -> dict[str, object]:
+        """Made when it is first asked for: it takes 0.1 s, in which no mail is accepted."""
+        made = openapi.document(catalogue, "")
+        return {name: msgspec.Raw(msgspec.json.encode(part)) for name, part in made.items()}
 
     async def show_document(request: Request) -> Response:
-        return Response(
-            msgspec.json.encode(openapi.document(catalogue, public_url.rstrip("/") or _base(request))),
-            media_type="application/json",
-        )
+        whole = {**described(), "servers": [{"url": base(request)}]}
+        return Response(msgspec.json.encode(whole), media_type="application/json")
 
-    async def show_reference(request: Request) -> Response:
-        base = public_url.rstrip("/") or _base(request)
-        shown = [{"endpoint": each, "codes": openapi.codes(each), "curl": curl(each, base)} for each in catalogue.endpoints]
-        answered = sorted((code for code in Code if not code.internal), key=lambda code: code.number)
-        return HTMLResponse(reference.render(shown=shown, codes=answered, is_file=_is_file))
+    async def show_index(_: Request) -> Response:
+        return HTMLResponse(index.render(modules=openapi.modules(catalogue), codes=answered))
 
-    return (Route("/openapi.json", show_document), Route("/reference", show_reference))
+    def endpoint_route(each: Endpoint) -> Route:
+        async def show(request: Request) -> Response:
+            return HTMLResponse(page.render(**_told(each, base(request))))
 
+        return Route(f"/reference{each.paths[0]}", show)
 
-def curl(each: Endpoint, base: str) -> str:
-    """A command for the shell, with the parameters that are needed, always or sometimes."""
-    names = {name: f"YOUR_{name.upper()}" for name in openapi.CREDENTIALS[each.auth]}
-    given = names | {slot.field.wire: slot.field.example for slot in each.form.shown if _needed(slot)}
-    lines = [f"curl -X {each.methods[-1]} {shlex.quote(base + each.paths[0])}"]
-    return " \\\n  ".join([*lines, *(f"--data-urlencode {shlex.quote(f'{name}={value}')}" for name, value in given.items())])
+    pages = map(endpoint_route, catalogue.endpoints)
+    return (Route("/openapi.json", show_document), Route("/reference", show_index), *pages)
 
 
-def _needed(slot: Slot) -> bool:
-    return isinstance(slot.field, Field) and bool(slot.field.example) and (slot.required or slot.field.required is not None)
+def _told(each: Endpoint, base: str) -> dict[str, object]:
+    credentials = {name: openapi.CREDENTIAL_MEANING[name] for name in openapi.CREDENTIALS[each.auth]}
+    return {"endpoint": each, "credentials": credentials, "codes": openapi.codes(each), "samples": samples.of(each, base)}
 
 
-def _is_file(slot: Slot) -> bool:
-    return isinstance(slot.field, FileField)
+def _kind_of(slot: Slot) -> str:
+    return "files" if isinstance(slot.field, FileField) else str(slot.field.parser.schema.get("type", "string"))
 
 
-def _base(request: Request) -> str:
-    return str(request.base_url).rstrip("/")
+def _needed(slot: Slot) -> str:
+    if slot.required:
+        return "yes"
+    return "sometimes" if isinstance(slot.field, Field) and slot.field.required is not None else "no"

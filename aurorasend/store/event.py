@@ -17,9 +17,6 @@ _OF_RECIPIENTS = Statement(
     "SELECT id, kind, at, recipient_id, detail FROM event WHERE account_id = $1 AND submission_id = $2 "
     "AND recipient_id >= $3 AND recipient_id < $4 ORDER BY at, id LIMIT $5"
 )
-_COUNTED = Statement(
-    "SELECT kind, sub_status, sum(n) FROM counter WHERE account_id = $1 GROUP BY kind, sub_status ORDER BY kind, sub_status"
-)
 
 
 async def add(tx: Tx, rows: Sequence[Row]) -> None:
@@ -44,8 +41,3 @@ async def webhooks(tx: Tx, account_ids: Sequence[int]) -> list[Row]:
 async def of_recipients(tx: Tx, account_id: int, submission_id: int, first: int, end: int, limit: int) -> list[Row]:
     """(id, kind, at, recipient_id, detail) in the order of time, of recipients with ids in [first, end)."""
     return await tx.rows(_OF_RECIPIENTS, account_id, submission_id, first, end, limit)
-
-
-async def totals(tx: Tx, account_id: int) -> list[Row]:
-    """(kind, sub status, how many) over all time."""
-    return await tx.rows(_COUNTED, account_id)

@@ -195,6 +195,9 @@ submission = _of_account(
     _int("created"),
 )
 Index("submission_created", submission.c.account_id, submission.c.created, submission.c.id)
+Index(
+    "submission_sender", submission.c.account_id, submission.c.api_user_id, submission.c.label_id, submission.c.created, submission.c.id
+)
 content = Table(
     "content",
     metadata,
@@ -218,8 +221,19 @@ recipient = _of_account(
     _int("tries"),
     _text("log"),
     _text("out_ip"),
+    _int("requested"),  # when its submission was made; `created` is later for those of a list send
     _int("created"),
     _int("updated"),
+)
+# Whatever is asked for of a status, however rare it is or far into the page, is found and ordered in the index alone.
+Index(
+    "recipient_state",
+    recipient.c.account_id,
+    recipient.c.state,
+    recipient.c.requested,
+    recipient.c.submission_id,
+    recipient.c.id,
+    recipient.c.sub_status,
 )
 # Searched by what an address begins with: letter case counts before the @, and not after it.
 Index("recipient_address", recipient.c.account_id, recipient.c.address, postgresql_ops={"address": "text_pattern_ops"})
@@ -374,6 +388,23 @@ counter = Table(
     _int("n"),
     PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "domain", "kind", "sub_status"),
 )
+# What `counter` says of hours that are over, by store.statistics.GRAIN; it is added up there a little at a time, and then gone
+# from `counter`. What comes late stands in `counter` again until then.
+tally = Table(
+    "tally",
+    metadata,
+    _int("account_id"),
+    _int("grain"),
+    _int("bucket"),  # an hour since 1970 UTC, or a day since 1970 of the API's zone
+    _text("domain"),  # "" where domains are together
+    _int("api_user_id"),
+    _int("label_id"),
+    _int("kind"),
+    _int("sub_status"),
+    _int("n"),
+    PrimaryKeyConstraint("account_id", "grain", "bucket", "domain", "api_user_id", "label_id", "kind", "sub_status"),
+    sqlite_with_rowid=False,  # it is read in long ranges
+)
 # list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". scope: an API_USER's name, "" for all.
 # kind: of an unsubscription its type (data.md §8.1); of what is allowed 1 when against the bounce list only (data.md §7.2).
 suppression = Table(
@@ -391,7 +422,16 @@ suppression = Table(
     _int("expires"),
     PrimaryKeyConstraint("account_id", "key", "list", "scope"),
 )
-Index("suppression_created", suppression.c.account_id, suppression.c.list, suppression.c.created, suppression.c.key, suppression.c.scope)
+# What a page is not about is passed over in the index alone.
+Index(
+    "suppression_created",
+    suppression.c.account_id,
+    suppression.c.list,
+    suppression.c.created,
+    suppression.c.key,
+    suppression.c.scope,
+    suppression.c.label_id,
+)
 webhook = _of_account(
     "webhook",
     _text("url"),

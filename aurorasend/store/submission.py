@@ -24,7 +24,7 @@ _SUBMISSION = (
     "created",
 )
 _CONTENT = ("account_id", "submission_id", "part", "chunk", "data")
-_RECIPIENT = ("account_id", "id", "submission_id", "position", "address", "variables", "created", "updated")
+_RECIPIENT = ("account_id", "id", "submission_id", "position", "address", "variables", "requested", "created", "updated")
 
 _STAGE = Statement("INSERT INTO staged (account_id, id, at) VALUES ($1, $2, $3)")
 _UNSTAGE = Statement("DELETE FROM staged WHERE account_id = $1 AND id = $2")

@@ -42,11 +42,7 @@ class Search:
         return (*narrowed,) if self.keys is None else (*narrowed, tx.many(self.keys))
 
 
-_WHERE = (
-    "WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4 "
-    "AND ($5 = 0 OR scope IN texts($6)) AND ($7 = 0 OR label_id IN ids($8))"
-)
-_COLUMNS = "key, scope, kind, label_id, reason, created, expires"
+_COLUMNS = "s.key, s.scope, s.kind, s.label_id, s.reason, s.created, s.expires"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +55,44 @@ class _Searching:
     allow: Statement
 
 
-def _searching(where: str, free: int) -> _Searching:
-    """`free`: the first number that no placeholder of `where` has."""
-    page = f"LIMIT ${free} OFFSET ${free + 1}"
+def _searching(where: str, free: int, index: str) -> _Searching:
+    """`free`: the first number that no placeholder of `where` has. `index`: SQLite's, which would take the other one."""
+    bounds = f"LIMIT ${free} OFFSET ${free + 1}"
+
+    def statement(text: str) -> Statement:
+        return Statement(sqlite=text.replace("FROM suppression ", f"FROM suppression INDEXED BY {index} "), postgres=text)
+
+    def page(order: str) -> Statement:
+        """What is passed over is not read: its keys in the index are enough."""
+        outer = ", ".join(f"s.{column}" for column in order.split(", "))
+        same = "s.account_id = $1 AND s.list = $2 AND s.key = found.key AND s.scope = found.scope"
+        found = f"(SELECT key, scope FROM suppression WHERE {where} ORDER BY {order} {bounds}) AS found"
+        return Statement(  # PostgreSQL looks them up one by one only if it must: it does not know how few they are
+            sqlite=statement(f"SELECT {_COLUMNS} FROM {found} ").sqlite + f"JOIN suppression s ON {same} ORDER BY {outer}",
+            postgres=(
+                f"SELECT {_COLUMNS} FROM {found} CROSS JOIN LATERAL (SELECT * FROM suppression s WHERE {same} OFFSET 0) AS s "
+                f"ORDER BY {outer}"
+            ),
+        )
+
     return _Searching(
-        oldest=Statement(f"SELECT {_COLUMNS} FROM suppression {where} ORDER BY created, key, scope {page}"),
-        newest=Statement(f"SELECT {_COLUMNS} FROM suppression {where} ORDER BY created DESC, key DESC, scope DESC {page}"),
-        delete=Statement(f"DELETE FROM suppression {where}"),
-        allow=Statement(
+        oldest=page("created, key, scope"),
+        newest=page("created DESC, key DESC, scope DESC"),
+        delete=statement(f"DELETE FROM suppression WHERE {where}"),
+        allow=statement(
             "INSERT INTO suppression (account_id, key, list, scope, kind, created, expires) "
-            f"SELECT account_id, key, 'allow', '', 1, CAST(${free} AS bigint), CAST(${free + 1} AS bigint) FROM suppression {where} "
+            f"SELECT account_id, key, 'allow', '', 1, CAST(${free} AS bigint), CAST(${free + 1} AS bigint) FROM suppression WHERE {where} "
             "ON CONFLICT (account_id, key, list, scope) DO NOTHING"
         ),
     )
 
 
-_BY_TIME = _searching(_WHERE, 9)
-_BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10)
+_WHERE = (
+    "account_id = $1 AND list = $2 AND created >= $3 AND created < $4 AND ($5 = 0 OR scope IN texts($6)) "
+    "AND ($7 = 0 OR label_id IN ids($8))"
+)
+_BY_TIME = _searching(_WHERE, 9, "suppression_created")
+_BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10, "sqlite_autoindex_suppression_1")
 
 _COUNT = Statement("SELECT count(*) FROM suppression WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4")
 _FIND = Statement("SELECT key, list, scope, kind FROM suppression WHERE account_id = $1 AND key IN texts($2) AND expires > $3")

@@ -1,6 +1,7 @@
 """`make bench`: prints, from one run, how fast this is against bare ceilings and against rivals. See docs/bench.md.
 
-Usage: run.py [a] [b] [c] [--rounds N] [--engines sqlite,postgres] [--waiting N] [--directory DIR]. Without a part: all three.
+Usage: run.py [a] [b] [c] [d] [--rounds N] [--engines sqlite,postgres] [--waiting N] [--events N] [--directory DIR].
+Without a part: a, b and c.
 Nothing here asserts a time; the exit status says only whether everything could be measured.
 """
 
@@ -19,22 +20,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.postgr
 import part_a
 import part_b
 import part_c
+import part_d
 from engines import Engine, engines, file_system
 from process import BenchError
 from table import Table
 
 PARTS = ("a", "b", "c")
+WHEN_NAMED = ("d",)  # fills a disk with history first
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="a: accepting; b: end to end; c: long queues (default: all)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help="a: accepting; b: end to end; c: long queues (default: these); d: data"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="every system is measured so often, in turn (default 3)")
     parser.add_argument("--engines", default="sqlite,postgres")
     parser.add_argument("--waiting", type=int, default=1_000_000, help="waiting mails in part c (default 1,000,000)")
+    parser.add_argument("--events", type=int, default=10_000_000, help="events in the store in part d (default 10,000,000)")
     parser.add_argument("--directory", help="where everything is kept meanwhile; a real disk, not a tmpfs")
     options = parser.parse_args()
-    if wrong := set(options.parts) - set(PARTS):
+    if wrong := set(options.parts) - {*PARTS, *WHEN_NAMED}:
         parser.error(f"no such part: {', '.join(sorted(wrong))}")
     return options
 
@@ -68,6 +74,7 @@ def measure(part: str, table: Table, directory: Path, stores: list[Engine], opti
         "a": lambda: part_a.run(table, directory, stores, options.rounds),
         "b": lambda: part_b.run(table, directory, stores, options.rounds),
         "c": lambda: part_c.run(table, directory, stores, options.rounds, options.waiting),
+        "d": lambda: part_d.run(table, directory, stores, options.rounds, options.events),
     }
     steps[part]()
 

@@ -11,7 +11,7 @@ from aurorasend.clock import SystemClock
 from aurorasend.config import Settings, load
 from aurorasend.ids import SEQUENCE
 from aurorasend.queue import Claimed, Key, Kind, Later, Work
-from aurorasend.store import Store, open_store
+from aurorasend.store import Store, delivery, open_store
 from aurorasend.store import submission as rows
 from aurorasend.store.tx import Row, Statement, Tx
 
@@ -51,7 +51,7 @@ async def newest(tx: Tx) -> tuple[int, Row, list[bytes]]:
     assert found is not None
     whole = await rows.submission_whole(tx, *found)
     assert whole is not None
-    return found[0], whole, await rows.parts(tx, *found)
+    return found[0], whole, (await delivery.contents(tx, found[0], [found[1]]))[found[1]]
 
 
 async def add(tx: Tx, settings: Settings, model: tuple[int, Row, list[bytes]], sizes: list[int]) -> None:
@@ -67,12 +67,15 @@ async def add(tx: Tx, settings: Settings, model: tuple[int, Row, list[bytes]], s
         own = first + size
         stamp, rest = message.split("_", 1)
         submissions.append(
-            (account_id, own, user, domain, f"{int(stamp) + number}_{rest}", kind, label, label_name, tags, "", first, size, now)
+            (
+                *(account_id, own, user, domain, f"{int(stamp) + number}_{rest}", kind, label, label_name, tags, ""),
+                *(first, size, own, 0, sum(map(len, parts)), now),
+            )
         )
         contents += [(account_id, own, part, 0, data) for part, data in enumerate(parts)]
         for position in range(size):
             entry = first + position
-            recipients.append((account_id, entry, own, position, f"w{entry}@example.net", None, now, now))
+            recipients.append((account_id, entry, own, position, f"w{entry}@example.net", None, now, now, now))
             lane = settings.delivery.mail_lane("example.net", entry)
             works.append(Work(account_id, entry, Kind.MAIL, lane, now, kind, entry))
     await rows.add_submissions(tx, submissions)

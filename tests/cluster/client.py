@@ -22,6 +22,12 @@ class Client:
     async def post(self, path: str, fields: Mapping[str, str], file: bytes | None = None) -> dict[str, Any]:
         """The envelope. `file` goes along as the attachment `file.bin`."""
         kind, body = _urlencoded(fields) if file is None else _multipart(fields, file)
+        _, answer = await self.exchange(path, kind, body)
+        envelope: dict[str, Any] = msgspec.json.decode(answer)
+        return envelope
+
+    async def exchange(self, path: str, kind: str, body: bytes) -> tuple[str, bytes]:
+        """Head, in lower case, and body of the answer to a POST."""
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -33,7 +39,7 @@ class Client:
             self.close()
             raise
 
-    async def _ask(self, request: bytes) -> dict[str, Any]:
+    async def _ask(self, request: bytes) -> tuple[str, bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -41,10 +47,10 @@ class Client:
         await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
-        answer: dict[str, Any] = msgspec.json.decode(await reader.readexactly(length))
+        answer = await reader.readexactly(length)
         if "connection: close" in head:
             self.close()
-        return answer
+        return head, answer
 
     def close(self) -> None:
         if self._streams is not None:

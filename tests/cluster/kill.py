@@ -156,7 +156,7 @@ class Killing:
             *books.twins(deliveries),
             *self.ledger.changed,
             *unexplained,
-            *([] if self.drained else [f"there was work left after {DRAIN_S:.0f} s"]),
+            *([] if self.drained else [f"there was work left, and for {DRAIN_S:.0f} s it did not become less"]),
             *([f"the last stop ended with status {status}"] if status else []),
             *([f"refused: {self.ledger.refused}"] if self.ledger.refused else []),
             *self._explained(closed),

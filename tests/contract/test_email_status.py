@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aurorasend import email_status
 from aurorasend.clock import DAY
 from aurorasend.email_status import words
 from aurorasend.event import Event, Kind, Origin, domain_of, record
@@ -186,6 +187,43 @@ async def test_pages(api: Api, narrowed: dict[str, object]) -> None:
     assert seen == sent
     assert await status(api, limit=0, **narrowed) == {"total": "5", "voListSize": 0, "voList": []}
     assert (await status(api, emailIds=";".join(sent), start=4))["voList"][0]["emailId"] == sent[4]
+
+
+async def test_every_way_of_reading_gives_the_same_pages(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of the ways is taken depends on what is counted; each must be right for any filter."""
+    sent: dict[str, tuple[str, str, int, int]] = {}
+    fates = ((Kind.DELIVER, 0), (Kind.INVALID, 406), (Kind.INVALID, 407), (Kind.SOFT_BOUNCE, 503), (None, 0))
+    for n in range(12):
+        user, label = ("one_trigger", "one_batch")[n % 2], ("red", "blue", "")[n % 3]
+        addresses = ";".join(f"n{n}.{m}@example.net" for m in range(1 + n % 4))
+        for m, mail in enumerate(await send(api, addresses, user, **({"labelName": label} if label else {}))):
+            kind, sub_status = fates[(n * m + n + m) % 5]
+            if kind is not None:
+                await settle(api, mail, kind, sub_status)
+            sent[mail] = (user, label, kind.number if kind else 18, sub_status)
+        if n % 4 == 3:
+            api.clock.advance(timedelta(hours=7))
+    for sorted_cost in (0.0, 2.0, 1e9):
+        monkeypatch.setattr(email_status, "SORTED", sorted_cost)
+        for users in (None, "one_batch"):
+            for label in (None, "red", "blue"):
+                for states in (None, 1, 4, 18, "4;5", "1;18"):
+                    for sub_statuses in (None, "406", "407;503"):
+                        given = {"apiUserList": users, "labelName": label, "status": states, "subStatus": sub_statuses}
+                        given = {name: value for name, value in given.items() if value is not None}
+                        wanted_states = None if states is None else {int(each) for each in str(states).split(";")}
+                        wanted_subs = None if sub_statuses is None else {int(each) for each in sub_statuses.split(";")}
+                        expected = [
+                            mail
+                            for mail, (by, named, state, sub) in sent.items()
+                            if users in (None, by)
+                            and label in (None, named)
+                            and (wanted_states is None or state in wanted_states)
+                            and (wanted_subs is None or sub in wanted_subs)
+                        ]
+                        answer = await status(api, **given, start=1, limit=5)
+                        assert [each["emailId"] for each in answer["voList"]] == expected[1:6], given
+                        assert answer["total"] == str(len(expected)), given
 
 
 async def test_days_are_those_of_the_request(api: Api) -> None:

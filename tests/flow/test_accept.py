@@ -83,7 +83,8 @@ async def test_f13_large_content_is_staged(data: Path) -> None:
 
 async def sweep(node: Served) -> None:
     """What the role `sweep` does every half minute."""
-    await Sweeper(node.running.node.store, node.clock, node.running.node.sandbox).sweep()
+    served = node.running.node
+    await Sweeper(served.store, node.clock, served.sandbox, served.settings).sweep()
 
 
 async def test_f14_a_send_request_id_is_carried_out_once(place: Place) -> None:

@@ -19,6 +19,7 @@ from tests.running import Served, serving
 TEXTS = (" ", "a\0b", "x" * 20_000, "99999999999999999999", "{", '{"a":{"b":[]}}', "a\r\nBcc: b@example.net")
 VALUES = (None, 5, [], [{"a": 1}])
 AT_ONCE = 32
+NEEDS_MORE = ("embeddedCid", "signId", "signName")  # files, or signatures, which there are none of
 OFTEN_NEEDED = ("to", "html", "email", "startDate", "endDate")  # where one of several is
 
 # What the examples of some are told in the world below, which is not success.
@@ -26,6 +27,7 @@ NOT_AS_THEY_ARE = {
     "template/add": {Code.INVOKE_NAME_TAKEN},
     "template/submit": {Code.TEMPLATE_ALREADY_APPROVED},
     "smsapi/submitsms": {Code.TEMPLATE_ALREADY_APPROVED},
+    "smsapi/send": {Code.SUCCESS, Code.LABEL_ID_INVALID},  # the whole names a label, and there are none
     "addresslist/add": {Code.ADDRESS_LIST_ALIAS_TAKEN},
     "mail/taskinfo": {Code.TASK_UNKNOWN},
     # Domains, users and webhooks of the examples are not there: they need DNS and a receiver (tests/contract has them).
@@ -75,7 +77,7 @@ def example(asked: Endpoint, *, whole: bool) -> dict[str, str]:
     def is_wanted(slot: Slot) -> bool:
         return slot.required or whole or slot.field.wire in OFTEN_NEEDED
 
-    texts = [slot for slot in asked.form.shown if not isinstance(slot.field, FileField)]
+    texts = [slot for slot in asked.form.shown if not isinstance(slot.field, FileField) and slot.field.wire not in NEEDS_MORE]
     return {slot.field.wire: slot.field.example for slot in texts if slot.field.example and is_wanted(slot)}
 
 

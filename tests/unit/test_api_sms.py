@@ -297,6 +297,15 @@ async def test_the_sixth_message_in_a_minute(api: Api) -> None:
     assert await api.code() == 200
 
 
+async def test_the_fifty_first_message_of_a_day(api: Api) -> None:
+    for _ in range(10):
+        assert [await api.code() for _ in range(5)] == [200] * 5
+        api.clock.advance(timedelta(minutes=2))
+    assert await api.code() == 498
+    api.clock.advance(timedelta(days=1))
+    assert await api.code() == 200
+
+
 async def test_a_repeated_request_id(api: Api) -> None:
     first = await api.call(**CALL, sendRequestId="r1")
     assert await api.call(**CALL, sendRequestId="r1") == first

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from aurorasend.api import ENDPOINTS
 from aurorasend.codes import Code, Refused
+from tests import raised
+from tests.unraised import UNRAISED
 
 SEED = Path(__file__).with_name("seed_codes.txt").read_text().splitlines()
 
@@ -68,3 +71,50 @@ def test_refused_says_the_catalogues_words_and_the_detail() -> None:
     assert Refused(Code.LIST_ALIAS_UNKNOWN, "x@maillist").text.endswith("to: x@maillist")
     assert Refused(Code.NOT_PERMITTED, "why", message="request rejected").text == "request rejected: why"
     assert Refused(Code.SUBJECT_EMPTY).text == "Subject cannot be empty"
+
+
+# -- docs/codes.md
+
+
+def test_the_table_of_tests_has_every_code_of_the_seed() -> None:
+    text = raised.TABLE.read_text()
+    rows = {int(line.split(" | ")[0].strip("| ")) for line in text.splitlines() if re.match(r"\| \d", line)}
+    assert {int(row.partition(" ")[0]) for row in SEED} <= rows == CONTRACT | SMS
+    assert raised.written(raised.read(text)) == text, f"not as it is generated: {raised.REGENERATE}"
+
+
+def test_every_code_has_a_test_or_a_reason() -> None:
+    assert set(raised.read(raised.TABLE.read_text())) == set(Code) - set(UNRAISED)
+
+
+def test_what_no_endpoint_declares_has_a_reason_and_nothing_else_has() -> None:
+    declared = {code for each in ENDPOINTS for code in each.codes}
+    assert set(UNRAISED) == set(Code) - declared - set(raised.ROUTING)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_tells_which_code_lost_its_test(whole: bool) -> None:
+    named = {Code.START_EMPTY: "t.py::a", Code.START_INVALID: "t.py::a", Code.LIMIT_EMPTY: "t.py::gone"}
+    seen = raised.Seen(whole)
+    seen.add("t.py::a", ["START_EMPTY", "LABEL_CREATED"])
+    seen.add("t.py::b", ["START_INVALID", "LIMIT_EMPTY"])
+    lost, by_part = seen.lost(named), ["40002 START_INVALID is no longer raised by t.py::a"]
+    assert [sentence for sentence in lost if "40002" in sentence] == by_part
+    assert any("40003 LIMIT_EMPTY is no longer raised by t.py::gone" in sentence for sentence in lost) is whole
+    assert any("40004 LIMIT_INVALID is raised by no test" in sentence for sentence in lost) is whole
+    assert any("40100 LABEL_CREATED is raised by t.py::a, but" in sentence for sentence in lost)
+    assert not any("40001" in sentence for sentence in lost)
+    kept = {Code.LIMIT_EMPTY: "t.py::b" if whole else "t.py::gone"}
+    assert seen.renamed(named) == {Code.START_EMPTY: "t.py::a", Code.START_INVALID: "t.py::b", **kept}
+
+
+def test_of_several_tests_the_most_particular_is_named() -> None:
+    seen = raised.Seen()
+    seen.add("t.py::all", ["START_EMPTY", "START_INVALID"])
+    seen.add("t.py::one", ["START_EMPTY"])
+    assert seen.renamed({}) == {Code.START_EMPTY: "t.py::one", Code.START_INVALID: "t.py::all"}
+    assert seen.renamed({Code.START_EMPTY: "t.py::all"})[Code.START_EMPTY] == "t.py::all"
+
+
+def test_names_of_tests() -> None:
+    assert raised.plain_name("tests/a.py::test_b[x@y::z]@group") == raised.plain_name("tests/a.py::test_b@group")

@@ -265,11 +265,13 @@ def upgrade() -> None:
     sa.Column('tries', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('log', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('out_ip', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('requested', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
     op.create_index('recipient_address', 'recipient', ['account_id', 'address'], unique=False, postgresql_ops={'address': 'text_pattern_ops'})
+    op.create_index('recipient_state', 'recipient', ['account_id', 'state', 'requested', 'submission_id', 'id', 'sub_status'], unique=False)
     op.create_table('request_id',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('scope', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -379,6 +381,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
     op.create_index('submission_created', 'submission', ['account_id', 'created', 'id'], unique=False)
+    op.create_index('submission_sender', 'submission', ['account_id', 'api_user_id', 'label_id', 'created', 'id'], unique=False)
     op.create_table('suppression',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('key', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -392,7 +395,20 @@ def upgrade() -> None:
     sa.Column('expires', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'key', 'list', 'scope')
     )
-    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created', 'key', 'scope'], unique=False)
+    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created', 'key', 'scope', 'label_id'], unique=False)
+    op.create_table('tally',
+    sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('grain', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('bucket', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('domain', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('kind', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('sub_status', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('n', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'grain', 'bucket', 'domain', 'api_user_id', 'label_id', 'kind', 'sub_status'),
+    sqlite_with_rowid=False
+    )
     op.create_table('template',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -463,8 +479,10 @@ def downgrade() -> None:
     op.drop_table('tracking_domain')
     op.drop_table('test_recipient')
     op.drop_table('template')
+    op.drop_table('tally')
     op.drop_index('suppression_created', table_name='suppression')
     op.drop_table('suppression')
+    op.drop_index('submission_sender', table_name='submission')
     op.drop_index('submission_created', table_name='submission')
     op.drop_table('submission')
     op.drop_table('staged')
@@ -477,6 +495,7 @@ def downgrade() -> None:
     op.drop_table('sequence')
     op.drop_table('sandbox')
     op.drop_table('request_id')
+    op.drop_index('recipient_state', table_name='recipient')
     op.drop_index('recipient_address', table_name='recipient', postgresql_ops={'address': 'text_pattern_ops'})
     op.drop_table('recipient')
     op.drop_index('ready_next_due', table_name='ready')

@@ -1,0 +1,206 @@
+"""Each code of mail/send, sendtemplate and sendcalendar, as a client is told it (mail.md §2.3, §3, §4, §5, §9.6)."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+
+from aurorasend.endpoint import Request
+from aurorasend.store.tx import Store
+from tests.mail_request import many, packed
+from tests.management import KEY, Api, managing
+
+FORM = "application/x-www-form-urlencoded"
+EMPTY_FILE = b'--b\r\nContent-Disposition: form-data; name="attachments"; filename="a.txt"\r\n\r\n\r\n--b--\r\n'
+LARGE_FILE = EMPTY_FILE.replace(b"\r\n\r\n\r\n", b"\r\n\r\n" + b"x" * (10 * 1024 * 1024 + 1) + b"\r\n")
+LIST = "news@maillist.example.org"
+MAIL = {"from": "shop@one.example", "to": "ann@example.net", "subject": "Hi", "html": "<p>Hi</p>"}
+TEMPLATED = {"from": "shop@one.example", "to": "ann@example.net", "templateInvokeName": "welcome"}
+INVITED = {
+    **MAIL,
+    "startTime": "2031-01-15 09:00:00",
+    "endTime": "2031-01-15 10:30:00",
+    "title": "Review",
+    "organizerName": "Ann Lee",
+    "organizerEmail": "ann@one.example",
+    "location": "Room 7",
+    "participatorNames": "Bob",
+}
+TO_LISTS = {"useAddressList": "true"}
+
+OF_SEND: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"from": " "}, 40801),
+    ({"from": "nobody"}, 40802),
+    ({"from": "n" * 60 + " <" + "a" * 50 + "@" + "b" * 30 + ".example.com>"}, 40257),
+    ({"fromName": " "}, 40803),
+    ({"fromName": "Ann\r\nBcc: x@example.net"}, 40804),
+    ({"to": None}, 40805),
+    ({"to": "ann@example.net;nobody"}, 40806),
+    ({"to": many(101)}, 40807),
+    ({"cc": " "}, 40852),
+    ({"cc": "nobody"}, 40853),
+    ({"cc": many(101)}, 40854),
+    ({"bcc": " "}, 40855),
+    ({"bcc": "nobody"}, 40856),
+    ({"bcc": many(101)}, 40857),
+    ({"subject": " "}, 40808),
+    ({"subject": "a\nb"}, 40809),
+    ({"html": None}, 40870),
+    ({"html": b"\xff\xfe"}, 40871),
+    ({"plain": " "}, 40830),
+    ({"plain": b"\xff"}, 40831),
+    ({"contentSummary": " "}, 40877),
+    ({"contentSummary": "s" * 201}, 40878),
+    ({"replyTo": " "}, 40810),
+    ({"replyTo": "nobody"}, 40811),
+    ({"replyTo": many(4)}, 40879),
+    ({"labelName": "n" * 256}, 40105),
+    ({"labelId": "seven"}, 40103),
+    ({"labelId": "7"}, 40106),
+    ({"headers": " "}, 40868),
+    ({"headers": "X-A: b"}, 40869),
+    ({"headers": '{"SC-Custom-a": "b.c"}'}, 40902),
+    ({"attachments": "text"}, 40867),
+    ({"embeddedCid": "logo"}, 40875),
+    ({"xsmtpapi": " "}, 40812),
+    ({"xsmtpapi": "[1]"}, 40813),
+    ({"xsmtpapi": "null"}, 40814),
+    ({"xsmtpapi": '{"sub": {"%n%": ["a"]}}'}, 40815),
+    ({"xsmtpapi": '{"to": []}'}, 40816),
+    ({"xsmtpapi": "{"}, 40817),
+    ({"xsmtpapi": msgspec.json.encode({"to": many(101).split(";")})}, 40827),
+    ({"xsmtpapi": '{"to": ["nobody"]}'}, 40880),
+    ({"xsmtpapi": '{"to": ["ann@example.net"], "send_domain": "two.example"}'}, 41014),
+    ({"respEmailId": " "}, 40858),
+    ({"respEmailId": "maybe"}, 40859),
+    ({"useNotification": "maybe"}, 40829),
+    ({"useAddressList": " "}, 40873),
+    ({"useAddressList": "maybe"}, 40874),
+    ({"gzipCompress": " "}, 40860),
+    ({"gzipCompress": "maybe"}, 40861),
+    ({"gzipCompress": "true"}, 40865),
+    ({"gzipCompress": "true", "html": None, "plain": "text"}, 40866),
+    ({"gzipCompress": "true", "html": packed("<p>Hi</p>")}, 200),
+)
+OF_LISTS = (
+    ({"to": None}, 40872),
+    ({"to": "no alias"}, 40862),
+    ({"to": "other@maillist.example.org"}, 40863),
+    ({"to": many(6)}, 40864),
+    ({"to": LIST}, 40255),
+)
+OF_TEMPLATE: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"templateInvokeName": None}, 40201),
+    ({"templateInvokeName": "nothing"}, 40823),
+    ({"templateInvokeName": "draft"}, 40824),
+    ({"templateInvokeName": "batch"}, 40825),
+    ({"subject": "a\nb"}, 40809),
+    ({}, 200),
+)
+OF_CALENDAR: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"startTime": " "}, 40832),
+    ({"startTime": "tomorrow"}, 40833),
+    ({"endTime": " "}, 40834),
+    ({"endTime": "2031-01-14 10:30:00"}, 40835),
+    ({"title": " "}, 40836),
+    ({"title": "a\nb"}, 40837),
+    ({"organizerName": " "}, 40838),
+    ({"organizerName": "a\nb"}, 40839),
+    ({"organizerEmail": " "}, 40840),
+    ({"organizerEmail": "nobody"}, 40841),
+    ({"location": " "}, 40842),
+    ({"location": "a\nb"}, 40843),
+    ({"description": " "}, 40844),
+    ({"description": "a\0b"}, 40845),
+    ({"participatorNames": " "}, 40846),
+    ({"participatorNames": "a\nb"}, 40847),
+    ({"participatorEmails": " "}, 40848),
+    ({"participatorEmails": "nobody"}, 40849),
+    ({"participatorEmails": "bob@example.net;cy@example.net"}, 40850),
+    ({"isCancel": "true"}, 40851),
+    ({"isUpdate": "true", "uid": "unknown"}, 40851),
+    ({"isCancel": "maybe"}, 40876),
+    ({"useAddressList": "true"}, 40820),
+    ({}, 200),
+)
+
+
+@pytest.fixture
+async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
+    async with managing(store, tmp_path) as found:
+        await found.sql("UPDATE domain SET verified = 7 WHERE name = 'one.example'")
+        await found.sql("UPDATE account SET calendar = 1")
+        yield found
+
+
+async def post(api: Api, path: str, body: bytes, content_type: str = FORM, query: bytes = b"") -> int:
+    found = api.server.catalogue.find(f"/{path}")
+    assert found is not None, path
+    _, answer = await api.server.answer(found, Request(query, content_type, body, "sg", "", "id"))
+    assert api.server.fault_count == 0, api.server.faults
+    envelope = msgspec.json.decode(answer)
+    assert envelope["result"] or envelope["info"] == {}
+    return int(envelope["statusCode"])
+
+
+async def check(api: Api, path: str, right: dict[str, str], cases: tuple[tuple[dict[str, Any], int], ...], user: str) -> None:
+    for change, code in cases:
+        given = {"apiUser": user, "apiKey": KEY, **right, **change}
+        body = urlencode({name: value for name, value in given.items() if value is not None}).encode()
+        assert await post(api, path, body) == code, repr(change)[:100]
+
+
+async def test_codes_of_send(api: Api) -> None:
+    await check(api, "mail/send", MAIL, OF_SEND, "one_trigger")
+
+
+async def test_codes_of_files(api: Api) -> None:
+    query = urlencode({"apiUser": "one_trigger", "apiKey": KEY, **MAIL}).encode()
+    for body, code in ((EMPTY_FILE, 40818), (LARGE_FILE, 40819)):
+        assert await post(api, "mail/send", body, "multipart/form-data; boundary=b", query) == code
+
+
+async def test_codes_of_list_sends(api: Api) -> None:
+    await api.call("addresslist/add", address=LIST, name="News")
+    await check(api, "mail/send", {**MAIL, **TO_LISTS}, OF_LISTS, "one_batch")
+    await api.call("addressmember/add", address=LIST, members="ann@example.net")
+    await check(api, "mail/send", {**MAIL, **TO_LISTS}, (({"to": LIST}, 40821),), "one_batch")
+    await check(api, "mail/send", {**MAIL, **TO_LISTS}, (({"to": LIST}, 40820),), "one_trigger")
+
+
+async def test_codes_of_sendtemplate(api: Api) -> None:
+    new = {"name": "Welcome", "html": "<p>Hi</p>", "subject": "Hi", "templateType": 0}
+    await api.call("template/add", invokeName="welcome", **new, isSubmitAudit=1)
+    await api.call("template/add", invokeName="batch", **{**new, "templateType": 1}, isSubmitAudit=1)
+    await api.call("template/add", invokeName="draft", **new, isSubmitAudit=0)
+    await check(api, "mail/sendtemplate", TEMPLATED, OF_TEMPLATE, "one_trigger")
+    await api.sql("UPDATE template SET subject = '' WHERE invoke_name = 'welcome'")
+    await check(api, "mail/sendtemplate", TEMPLATED, (({}, 40826),), "one_trigger")
+
+
+async def test_codes_of_sendcalendar(api: Api) -> None:
+    await check(api, "mail/sendcalendar", INVITED, OF_CALENDAR, "one_trigger")
+
+
+async def test_codes_of_taskinfo(api: Api) -> None:
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        ({}, 40231),
+        ({"maillistTaskId": "x"}, 40231),
+        ({"maillistTaskId": "7"}, 40252),
+    )
+    await check(api, "mail/taskinfo", {}, cases, "one_batch")
+
+
+async def test_codes_of_what_an_account_may_use(api: Api) -> None:
+    """Each comes before the next (conventions.md §11, steps 10-13)."""
+    await check(api, "mail/send", MAIL, (({}, 40886),), "one_test")
+    await api.sql("UPDATE account SET check_balance = 1, balance = 0, daily_quota = 0")
+    await api.sql("UPDATE api_user SET content_match = 1")
+    for relief, code in (("check_balance = 0", 40912), ("daily_quota = 5", 40913), ("frozen = 0", 40908)):
+        api.clock.advance(timedelta(seconds=2))  # a caller is trusted for one
+        await check(api, "mail/send", MAIL, (({}, code),), "one_trigger")
+        await api.sql(f"UPDATE account SET {relief}")
