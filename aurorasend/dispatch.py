@@ -32,6 +32,7 @@ POLL_S = 1.0  # the safety net under wake-ups (design §4)
 CROWDED_S = 0.05  # before lanes are counted again
 SETTLE = 256  # results in one transaction
 RETRY_S = 0.5  # the store was away
+DOUBT_S = 10.0  # in doubt about a claim, nothing new is claimed for so long, so that what is under way can end
 FAULTY_US = HOUR  # an entry that cannot be loaded is tried again after this
 FAULTY_TRIES = 100  # and is parked when it has been tried so often: four days, longer than any mail is tried
 
@@ -105,7 +106,7 @@ class Dispatcher:
         self._in_turn = asyncio.Lock()
         self._draining = False
         self._crowded = False
-        self._in_doubt = False
+        self._doubt_since: float | None = None  # when the answer to a claim was lost: we may hold entries that we do not know
         self._worker = 0
 
     async def run(self) -> None:
@@ -146,14 +147,13 @@ class Dispatcher:
     async def _take_turn(self) -> float:
         """Returns the seconds until the next look, if nobody wakes us before."""
         self._turn += 1
-        if self._in_doubt and not any(lane.busy for lane in self._lanes.values()):
-            await self._membership.renew()  # gives back all that was ours
-            self._in_doubt = False
         if self._worker != self._membership.worker:  # the lease was lost: nothing that we had is ours
             self._worker = self._membership.worker
             self._lanes = {}
         for lane in self._lanes.values():  # runners end while the lease is in doubt; what they left is ours again
             self._add_runners(lane)
+        if self._doubt_since is not None and await self._is_doubtful(self._doubt_since):
+            return POLL_S
         now_us, worker = self._clock.now_us(), self._worker
 
         async def look(tx: Tx) -> tuple[list[Key], int | None]:
@@ -166,9 +166,11 @@ class Dispatcher:
         chosen = self._choose(keys)
         idle = self._idle_lanes({key.lane for key in keys})
         if chosen or idle:
-            self._in_doubt = True  # when the answer to the commit is lost, we may hold entries that we do not know
-            claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
-            self._in_doubt = False
+            try:
+                claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
+            except BaseException:  # an earlier doubt stays: only a renewal ends it
+                self._doubt_since = self._doubt_since or asyncio.get_running_loop().time()
+                raise
             for lane in idle:
                 self._lanes.pop(lane.name, None)
             await self._start(claimed)
@@ -177,6 +179,15 @@ class Dispatcher:
         if next_due is None:
             return POLL_S
         return min(POLL_S, max(0.001, (next_due - now_us) / 1e6))
+
+    async def _is_doubtful(self, since: float) -> bool:
+        """Give back all that was ours once nothing is under way. True while that is waited for; after DOUBT_S a stalled
+        attempt no longer keeps other mail from being claimed, and what the lost claim took waits on."""
+        if any(lane.busy for lane in self._lanes.values()):
+            return asyncio.get_running_loop().time() - since < DOUBT_S
+        await self._membership.renew()
+        self._worker, self._lanes, self._doubt_since = self._membership.worker, {}, None
+        return False
 
     def _choose(self, keys: Sequence[Key]) -> list[tuple[Key, int]]:
         """What to claim now: (key, how many). Trigger first; within a lane who was served longest ago."""

@@ -1,4 +1,4 @@
-"""What is old enough goes, a bounded number of rows at a time. The rules are in aurorasend.sweep.
+"""What is old enough goes, a bounded number of rows at a time. The rules are in aurorasend.retention.
 
 Nothing of a request goes while any of its mail is queued, or a list send of it goes on. Counters and suppression lists stay
 (data.md §18).

@@ -21,7 +21,8 @@ LEFT = Statement("SELECT count(*) FROM work")
 class Notes:
     """A crew whose attempts all end the matter."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempt_s: float = 0.0) -> None:
+        self.attempt_s = attempt_s
         self.tried: list[int] = []
         self.unrecordable: set[int] = set()
 
@@ -29,6 +30,7 @@ class Notes:
         return claimed
 
     async def attempt(self, loaded: Claimed) -> Result:
+        await asyncio.sleep(self.attempt_s)
         self.tried.append(loaded.id)
         return Result(loaded, None, "done")
 
@@ -44,16 +46,20 @@ class Notes:
 
 
 class Lossy:
-    """A store that loses the answer to the first transaction that claims something."""
+    """A store that loses the answer to one transaction that claims something, after `kept` of them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept: int = 0) -> None:
         self._store = store
         self.engine: Engine = store.engine
+        self.kept = kept
         self.lost = 0
 
     async def write(self, unit: Unit[T]) -> T:
         result = await self._store.write(unit)
         if not self.lost and isinstance(result, list) and result:
+            if self.kept:
+                self.kept -= 1
+                return result
             self.lost += 1
             raise Unavailable("the connection broke during the commit")
         return result
@@ -94,6 +100,14 @@ async def test_what_a_lost_claim_took_comes_back(store: Store, tmp_path: Path) -
     await work_off(lossy, tmp_path, crew, 25, 0)
     assert lossy.lost == 1
     assert sorted(crew.tried) == list(range(25))
+
+
+async def test_what_a_lost_claim_took_comes_back_when_other_work_went_on(store: Store, tmp_path: Path) -> None:
+    """The answer is lost while attempts are under way, and later claims succeed."""
+    crew, lossy = Notes(attempt_s=0.05), Lossy(store, kept=1)
+    await work_off(lossy, tmp_path, crew, 100, 0)
+    assert lossy.lost == 1
+    assert sorted(crew.tried) == list(range(100))
 
 
 async def test_an_outcome_that_cannot_be_recorded_holds_up_no_other(store: Store, tmp_path: Path) -> None:
