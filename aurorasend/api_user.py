@@ -18,7 +18,7 @@ from aurorasend.store import tracking_domain as tracking_domains
 from aurorasend.store.api_user import ApiUser
 from aurorasend.store.tx import Tx
 
-is_name = re.compile(r"[A-Za-z0-9]{6,32}").fullmatch  # code 41111
+is_name = re.compile(r"[A-Za-z0-9_]{6,32}").fullmatch  # code 41111, conventions.md §10.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,12 @@ async def _changed(tx: Tx, account_id: int, user: ApiUser, wanted: Wanted, terms
 
 async def _bound(tx: Tx, account_id: int, user: ApiUser, wanted: Wanted, terms: Terms) -> ApiUser:
     """`user` bound to the domains of the account that are named."""
-    if wanted.domain is not None and wanted.domain != user.domain:
+    if wanted.domain is not None:
         found = await sending_domains.get(tx, account_id, wanted.domain)
-        if found is None:
+        if found is not None:
+            user = user._replace(domain_id=found.id)  # of the same name too: it may have been deleted and added anew
+        elif wanted.domain != user.domain:
             raise Refused(Code.BOUND_DOMAIN_UNKNOWN)
-        user = user._replace(domain_id=found.id)
     if wanted.tracking_host == terms.default_host:
         return user._replace(tracking_domain_id=0, tracking_verified=0)
     if wanted.tracking_host is not None:

@@ -141,9 +141,12 @@ def split_vars(text: str) -> list[str]:
     in compact form, its values as given. Raises Refused (40522, 40531)."""
     if text.startswith("["):
         try:
-            return [_compact(bytes(each).decode()) for each in msgspec.json.decode(text.encode(), type=list[msgspec.Raw])]
+            listed = [_compact(bytes(each).decode()) for each in msgspec.json.decode(text.encode(), type=list[msgspec.Raw])]
         except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
             raise Refused(Code.MEMBER_VARS_NOT_JSON) from problem
+        if not listed:
+            raise Refused(Code.MEMBER_VARS_NOT_JSON, "an array without objects")
+        return listed
     return [_compact(piece) for piece in _pieces(text) if piece]
 
 

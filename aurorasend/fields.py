@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
@@ -185,7 +185,11 @@ class Slot:
 
 
 class Form(Generic[T]):
-    """The parameters of an endpoint: a frozen dataclass whose attributes are annotated with a Field or FileField each."""
+    """The parameters of an endpoint: a frozen dataclass whose attributes are annotated with a Field or FileField each.
+
+    A class method `check_<attribute>(seen)` of it refuses, at the turn of that attribute and whether it was given or not,
+    what parameters mean together; a method `check()`, what is left for the end.
+    """
 
     def __init__(self, parameters: type[T]) -> None:
         self.parameters = parameters
@@ -195,6 +199,12 @@ class Form(Generic[T]):
             for each in dataclasses.fields(parameters)  # type: ignore[arg-type]
         }
         self._check: Callable[[T], None] | None = getattr(parameters, "check", None)
+        checks = {name.removeprefix("check_"): getattr(parameters, name) for name in dir(parameters) if name.startswith("check_")}
+        if unknown := checks.keys() - self.slots.keys():
+            raise TypeError(f"{parameters.__qualname__}: a check of {', '.join(unknown)}, which is no parameter")
+        self._turns: list[tuple[str, Slot, Callable[[Seen], None] | None]] = [
+            (name, slot, checks.get(name)) for name, slot in self.slots.items()
+        ]
 
     @property
     def codes(self) -> frozenset[Code]:
@@ -209,18 +219,19 @@ class Form(Generic[T]):
         return list(first.values())
 
     def read(self, raw: Parameters) -> T:
-        """Raises Refused for the first field that is wrong, then whatever the dataclass's own `check` refuses."""
+        """Raises Refused for the first field that is wrong, alone or with others, then whatever `check` refuses."""
         seen = Seen(self, raw)
         names = raw.names
         values: dict[str, Any] = {}
-        for name, slot in self.slots.items():
-            if slot.skippable and slot.spellings.isdisjoint(names):
-                continue  # most fields of most requests: half the time of reading a mail
-            value = seen.evaluate(name)
-            if type(value) is Refused:
-                raise value
-            if value is not _MISSING:
-                values[name] = value
+        for name, slot, check in self._turns:
+            if not slot.skippable or not slot.spellings.isdisjoint(names):  # else: most fields of most requests
+                value = seen.evaluate(name)
+                if type(value) is Refused:
+                    raise value
+                if value is not _MISSING:
+                    values[name] = value
+            if check is not None:
+                check(seen)
         read = self.parameters(**values)
         if self._check is not None:
             self._check(read)
@@ -343,6 +354,15 @@ def _boolean(text: str) -> bool:
     return value
 
 
+def _wall_time(text: str) -> datetime:
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", text):
+            raise Trouble(Kind.INVALID, "must be yyyy-MM-dd HH:mm:ss")
+        return datetime.fromisoformat(text)
+    except ValueError as problem:
+        raise Trouble(Kind.INVALID) from problem
+
+
 def _date(text: str) -> date:
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise Trouble(Kind.INVALID)
@@ -353,6 +373,7 @@ def _date(text: str) -> date:
 
 
 boolean = Parser(_boolean, schema={"type": "boolean"})
+wall_time = Parser(_wall_time, schema={"type": "string", "format": "yyyy-MM-dd HH:mm:ss"})  # on the API's clock: naive
 date_text = Parser(_date, schema={"type": "string", "format": "date"})
 
 # --- fields that several endpoints share ---
@@ -382,35 +403,31 @@ Limit = Annotated[
 ]
 
 # conventions.md §6
-Days = Annotated[
-    int,
-    Field(
-        "days",
-        integer(1, 36_500),
-        invalid=Code.DAYS_INVALID,
-        doc="Days up to today; 1 is today alone.",
-        example="7",
-        sampled=True,
-    ),
-]
-StartDate = Annotated[
-    date,
-    Field(
-        "startDate", date_text, invalid=Code.START_DATE_INVALID, aliases=("start_date",), doc="First day.", example="2026-01-01"
-    ),
-]
-EndDate = Annotated[
-    date,
-    Field("endDate", date_text, invalid=Code.END_DATE_INVALID, aliases=("end_date",), doc="Last day.", example="2026-01-30"),
-]
+DAYS = Field(
+    "days",
+    integer(1, 36_500),
+    invalid=Code.DAYS_INVALID,
+    doc="Days up to today; 1 is today alone.",
+    example="7",
+    sampled=True,
+)
+START_DATE = Field(
+    "startDate", date_text, invalid=Code.START_DATE_INVALID, aliases=("start_date",), doc="First day.", example="2026-01-01"
+)
+END_DATE = Field(
+    "endDate", date_text, invalid=Code.END_DATE_INVALID, aliases=("end_date",), doc="Last day.", example="2026-01-30"
+)
+Days = Annotated[int, DAYS]
+StartDate = Annotated[date, START_DATE]
+EndDate = Annotated[date, END_DATE]
 
 
 def period(days: int | None, first: date | None, last: date | None, *, today: date, longest: int) -> tuple[date, date]:
     """First and last day of a ranged query of at most `longest` days; dates win (conventions.md §6). Raises Refused."""
-    if first is None and last is None and days is not None:
+    if first is None and days is not None:
         if days > longest:
             raise Refused(Code.DAYS_INVALID, f"no more than {longest}")
-        first, last = today - timedelta(days=days - 1), today
+        return today - timedelta(days=days - 1), today
     if first is None:
         raise Refused(Code.START_DATE_INVALID)
     if last is None or last < first or (last - first).days >= longest:

@@ -91,7 +91,7 @@ class _Prepared:
 
     @property
     def scope(self) -> str:
-        return f"api:{self.submission.caller.id}"
+        return _scope(self.submission.caller)
 
     @property
     def request(self) -> tuple[int, str, str] | None:
@@ -117,6 +117,18 @@ class _Placed:
 
 
 Verdict = Accepted | Refused
+
+
+def _scope(caller: ApiUser) -> str:
+    """Of its sendRequestIds."""
+    return f"api:{caller.id}"
+
+
+def _verdict(known: tuple[bytes, bytes], content_hash: bytes) -> Verdict:
+    """On a repeat of the request that is `known` by its hash and answer (mail.md §9.5)."""
+    if known[0] != content_hash:
+        return Refused(Code.REQUEST_ID_REUSED)
+    return Accepted(msgspec.json.decode(known[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,17 @@ class Submissions:
         self._waiting.append(prepared)
         self._start()
         return await prepared.done
+
+    async def repeated(self, caller: ApiUser, key: str, content_hash: bytes) -> Accepted | None:
+        """The answer that a sendRequestId has had, None if it is new. Raises Refused: 40000 for other content."""
+        request, now_us = (caller.account.id, _scope(caller), key), self._clock.now_us()
+        known = await self._store.read(lambda tx: rows.known_request(tx, request, now_us))
+        if known is None:
+            return None
+        verdict = _verdict(known, content_hash)
+        if isinstance(verdict, Refused):
+            raise verdict
+        return verdict
 
     async def _prepare(self, submission: Submission) -> _Prepared:
         targets, lists, account = len(submission.targets), len(submission.lists), submission.caller.account
@@ -298,10 +321,7 @@ class Submissions:
         known = await rows.claim_request(tx, prepared.request, said, (prepared.created, until))
         if known is None:
             return None
-        content_hash, first_answer = known
-        if content_hash != prepared.submission.content_hash:
-            return Refused(Code.REQUEST_ID_REUSED)
-        return Accepted(msgspec.json.decode(first_answer))
+        return _verdict(known, prepared.submission.content_hash)
 
     async def _place(self, tx: Tx, prepared: _Prepared, placed: list[_Placed]) -> Verdict | None:
         """Referenced objects exist (step 9), test users send to registered recipients only (step 10)."""
@@ -320,12 +340,12 @@ class Submissions:
             if label is None:
                 return Refused(Code.LABEL_UNKNOWN)
             name = label.name
-        if submission.caller.is_test and (submission.lists or not await _all_registered(tx, account.id, submission.targets)):
-            return Refused(Code.RECIPIENT_NOT_REGISTERED)
         try:
             found_lists = await list_send.find(tx, account.id, submission.lists)
         except Refused as refused:
             return refused
+        if submission.caller.is_test and (submission.lists or not await _all_registered(tx, account.id, submission.targets)):
+            return Refused(Code.RECIPIENT_NOT_REGISTERED)
         invite = submission.invite
         if invite is not None and not await calendar.take(tx, account.id, invite, prepared.created):
             return Refused(Code.CALENDAR_NOT_BUILT, "changed at the same time")

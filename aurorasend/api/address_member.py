@@ -22,7 +22,7 @@ MOST = 1000  # members in one call, code 40515
 MAX_NAME = 255  # ours: characters of a member's name
 
 
-@parser(Kind.EMPTY, Kind.TOO_MANY, schema={"type": "string"})
+@parser(Kind.TOO_MANY, schema={"type": "string"})
 def _addresses(given: str) -> tuple[str, ...]:
     listed = tuple(each.strip() for each in given.split(";") if each.strip())
     if len(listed) > MOST:
@@ -63,7 +63,7 @@ def _members_field(wire: str, doc: str, *, required: bool = True) -> Field[tuple
     return Field(
         wire,
         _addresses,
-        empty=Code.MEMBERS_EMPTY if required else Code.MEMBERS_NONE,
+        empty=Code.MEMBERS_EMPTY if required else None,  # in an update a blank value keeps what is there (spec §0.6)
         invalid=Code.MEMBER_INVALID,
         too_many=Code.MEMBERS_TOO_MANY,
         raises=(Code.MEMBERS_NONE,),
@@ -76,7 +76,7 @@ def _members_field(wire: str, doc: str, *, required: bool = True) -> Field[tuple
 Members = Annotated[tuple[str, ...], _members_field("members", f"1-{MOST} addresses separated by `;`.")]
 NewMembers = Annotated[
     tuple[str, ...],
-    _members_field("newMembers", "The new addresses, as many as `members`; absent keeps them.", required=False),
+    _members_field("newMembers", "The new addresses, as many as `members`; absent or blank keeps them.", required=False),
 ]
 Names = Annotated[
     tuple[str, ...] | None,

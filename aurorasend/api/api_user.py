@@ -23,7 +23,7 @@ from aurorasend.store.api_user import ApiUser
 MAX_NOTIFIED = 20  # addresses; ours
 
 
-@parser(schema={"type": "string", "pattern": "^[A-Za-z0-9]{6,32}$"})
+@parser(schema={"type": "string", "pattern": "^[A-Za-z0-9_]{6,32}$"})
 def new_name(given: str) -> str:
     if not api_user.is_name(given):
         raise Trouble(Kind.INVALID)
@@ -78,7 +78,7 @@ _NEW_NAME = Field(
     empty=Code.API_USER_EMPTY,
     invalid=Code.API_USER_INVALID,
     aliases=("subApiUser",),
-    doc="The API_USER: 6 to 32 letters and digits, unique in the whole installation.",
+    doc="The API_USER: 6 to 32 letters, digits and `_`, unique in the whole installation.",
     example="shopmail01",
 )
 _EMAIL_TYPE = Field(

@@ -5,7 +5,7 @@ Called by endpoint. Calls suppression.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from aurorasend import suppression
 from aurorasend.api.bounce import listed
@@ -13,19 +13,10 @@ from aurorasend.api.data_fields import EMAIL, DomainKey, Email, Ranged
 from aurorasend.clock import SECOND, wall
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import ApiCall, Info, endpoint
-from aurorasend.fields import Field, Kind, Limit, Seen, Start, Trouble, line, parser
+from aurorasend.fields import Field, Limit, Seen, Start, line, wall_time
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Entry, Search
 from aurorasend.store.tx import EVER
-
-
-@parser(schema={"type": "string", "format": "date-time"})
-def _wall_time(text: str) -> datetime:
-    """Of the API's zone, which is not known here."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 see above
-    except ValueError as problem:
-        raise Trouble(Kind.INVALID, "must be yyyy-MM-dd HH:mm:ss") from problem
 
 
 def without_domain(seen: Seen) -> bool:
@@ -41,7 +32,7 @@ Expires = Annotated[
     datetime,
     Field(
         "expireTime",
-        _wall_time,
+        wall_time,
         empty=Code.END_DATE_INVALID,
         invalid=Code.END_DATE_INVALID,
         doc="When the entry ends.",
@@ -52,6 +43,8 @@ Expires = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ListBlocks(Ranged):
+    range_needed: ClassVar[bool] = False
+
     email: Email = ""
     domain: DomainKey = ""
     scope: Scope = ""

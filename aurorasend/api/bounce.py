@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timezone
 
 from aurorasend import suppression
-from aurorasend.api.data_fields import Email, Ranged
+from aurorasend.api.data_fields import Ranged, RangedOrEmail, RangedOrEmailOrNothing
 from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint
@@ -14,15 +14,14 @@ from aurorasend.store.suppression import Entry, Search
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListBounces(Ranged):
-    email: Email = ""
+class ListBounces(RangedOrEmail):
     start: Start = 0
     limit: Limit = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeleteBounces(Ranged):
-    email: Email = ""
+class DeleteBounces(RangedOrEmailOrNothing):
+    """Of one of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from aurorasend.clock import utc
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Mailbox
 from aurorasend.endpoint import ApiCall, Frequency, Info, endpoint
-from aurorasend.fields import Field, Kind, Parser, Trouble, boolean, line, parser, text
+from aurorasend.fields import Field, Kind, Parser, Seen, Trouble, boolean, line, parser, text, wall_time
 from aurorasend.submission import Submission
 
 MAX_UID = 255  # characters, spec §5
@@ -28,18 +28,11 @@ MOST_REMINDER = 1_000_000  # ours: minutes
 YEARS = range(1900, 9999)  # ours: what stays a date in every zone
 TRIES = 5  # of requests about the same uid at the same time, one is first each time
 
-_wall = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
 
-
-@parser(schema={"type": "string", "format": "yyyy-MM-dd HH:mm:ss"})
+@parser(schema=wall_time.schema)
 def _time(given: str) -> datetime:
     """The API's wall clock (conventions.md §6)."""
-    if not _wall(given):
-        raise Trouble(Kind.INVALID, "must be yyyy-MM-dd HH:mm:ss")
-    try:
-        read = datetime.fromisoformat(given)
-    except ValueError as problem:
-        raise Trouble(Kind.INVALID) from problem
+    read = wall_time.read(given)
     if read.year not in YEARS:
         raise Trouble(Kind.INVALID)
     return read
@@ -213,7 +206,7 @@ Reminder = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class SendCalendar:
+class SendCalendar(f.Checked):
     """The parameters of spec §2.1 that it has, then its own."""
 
     sender: f.From
@@ -247,13 +240,18 @@ class SendCalendar:
     is_update: IsUpdate = False
     reminder: Reminder = None
 
-    def check(self) -> None:
-        mail.check_sizes(self.attachments)
-        mail.check_recipients(self)
-        if self.end < self.start:
+    @classmethod
+    def check_end(cls, seen: Seen) -> None:
+        if seen.peek("end") < seen.peek("start"):
             raise Refused(Code.END_TIME_INVALID, "before startTime")
-        if self.emails and len(self.emails) != len(self.names):
+
+    @classmethod
+    def check_emails(cls, seen: Seen) -> None:
+        emails = seen.peek("emails")
+        if emails and len(emails) != len(seen.peek("names")):
             raise Refused(Code.PARTICIPATORS_COUNT)
+
+    def check(self) -> None:
         if self.changes and not self.uid:
             raise Refused(Code.CALENDAR_NOT_BUILT, "uid is needed")
 

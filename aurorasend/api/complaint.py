@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timezone
 
 from aurorasend.api.bounce import deleted_by, listed, search_of
-from aurorasend.api.data_fields import Email, Ranged
+from aurorasend.api.data_fields import Ranged, RangedOrEmailOrNothing
 from aurorasend.clock import wall
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint
 from aurorasend.fields import Limit, Start
@@ -15,15 +15,14 @@ UNASKED = 92  # days, when neither a range nor an address is given (data.md §9.
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListComplaints(Ranged):
-    email: Email = ""
+class ListComplaints(RangedOrEmailOrNothing):
     start: Start = 0
     limit: Limit = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeleteComplaints(Ranged):
-    email: Email = ""
+class DeleteComplaints(RangedOrEmailOrNothing):
+    """Of one of the two."""
 
 
 @endpoint(

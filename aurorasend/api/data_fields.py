@@ -6,17 +6,34 @@ Called by those api modules. A range is read here into microseconds of the store
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta, timezone
-from typing import Annotated, TypeVar
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Annotated, ClassVar, TypeVar
 
 from aurorasend import suppression
 from aurorasend.address import BadAddress, ascii_domain, is_address
 from aurorasend.clock import SECOND
 from aurorasend.codes import Code, Refused
-from aurorasend.fields import Days, EndDate, Field, Kind, Parser, StartDate, Trouble, integer, parser, part, period
+from aurorasend.fields import (
+    DAYS,
+    END_DATE,
+    START_DATE,
+    Days,
+    EndDate,
+    Field,
+    Kind,
+    Parser,
+    Seen,
+    StartDate,
+    Trouble,
+    integer,
+    parser,
+    part,
+    period,
+)
 
 T = TypeVar("T")
 LONGEST = 100  # days of a range, data.md §1.4
+ANY_DAY = date(2000, 1, 1)  # a range is right or wrong on every day alike
 LONGEST_LABEL = 255  # characters of a label's name, management.md §2
 MOST_NAMES = 100  # ours: each is looked for by itself
 
@@ -166,20 +183,54 @@ DomainKey = Annotated[str, DOMAIN]
 class Ranged:
     """`days`, or both dates."""
 
+    longest: ClassVar[int] = LONGEST
+    range_needed: ClassVar[bool] = True
+
     days: Days | None = None
     first: StartDate | None = None
     last: EndDate | None = None
+
+    @classmethod
+    def check_last(cls, seen: Seen) -> None:
+        """What the three mean together, before what comes after them (conventions.md §11). Raises Refused."""
+        days, first, last = seen.peek("days"), seen.peek("first"), seen.peek("last")
+        if cls.range_needed or (days, first, last) != (None, None, None):
+            period(days, first, last, today=ANY_DAY, longest=cls.longest)
 
     @property
     def has_range(self) -> bool:
         return (self.days, self.first, self.last) != (None, None, None)
 
-    def span(self, now_us: int, zone: timezone, longest: int = LONGEST) -> tuple[int, int]:
+    def span(self, now_us: int, zone: timezone) -> tuple[int, int]:
         """From midnight to midnight, in UTC microseconds, the end not included. Raises Refused: 40006, 40007, 40008."""
         today = datetime.fromtimestamp(now_us // SECOND, zone).date()
-        first, last = period(self.days, self.first, self.last, today=today, longest=longest)
+        first, last = period(self.days, self.first, self.last, today=today, longest=self.longest)
         begins, ends = (datetime.combine(day, time(), zone) for day in (first, last))
         try:
             return int(begins.timestamp()) * SECOND, int((ends + timedelta(days=1)).timestamp()) * SECOND
         except OverflowError as problem:
             raise Refused(Code.END_DATE_INVALID) from problem
+
+
+def without_email(seen: Seen) -> bool:
+    return not seen.raw.text("email")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangedOrEmail(Ranged):
+    """A range, which is ignored, right or wrong, when an address is given (data.md §6-§9)."""
+
+    days: Annotated[int, replace(DAYS, when=without_email)] | None = None
+    first: Annotated[date, replace(START_DATE, when=without_email)] | None = None
+    last: Annotated[date, replace(END_DATE, when=without_email)] | None = None
+    email: Email = ""
+
+    @classmethod
+    def check_last(cls, seen: Seen) -> None:
+        if without_email(seen):
+            super().check_last(seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangedOrEmailOrNothing(RangedOrEmail):
+    range_needed: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timezone
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from aurorasend import email_status
 from aurorasend.api.data_fields import EMAIL, ApiUserList, LabelId, LabelName, Ranged, items
@@ -75,6 +75,8 @@ SubStatuses = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class EmailStatus(Ranged):
+    longest: ClassVar[int] = LONGEST
+
     email: Address = ""
     ids: EmailIds = None
     label: LabelId = None
@@ -93,7 +95,7 @@ async def list_statuses(call: ApiCall, p: EmailStatus) -> Info:
     Give `days` or both dates, at most 30 days of requests; the other parameters narrow it further.
     """
     now_us = call.node.clock.now_us()
-    since, until = p.span(now_us, call.node.zone, LONGEST)
+    since, until = p.span(now_us, call.node.zone)
     kept_us = int(call.node.settings.retention.events.total_seconds()) * SECOND
     asked = Asked(
         since=max(since, -(-(now_us - kept_us) // HOUR) * HOUR),  # what is older is gone, if not everywhere yet (data.md §5)

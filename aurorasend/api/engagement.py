@@ -6,7 +6,7 @@ ours: nothing is tracked yet, so nobody has opened or followed anything, and the
 from dataclasses import dataclass
 from typing import Annotated
 
-from aurorasend.api.data_fields import ApiUserList, Email, LabelId, LabelName, Ranged
+from aurorasend.api.data_fields import ApiUserList, LabelId, LabelName, RangedOrEmail
 from aurorasend.codes import Code
 from aurorasend.endpoint import ApiCall, Info, endpoint, page
 from aurorasend.fields import Field, Limit, Start, line
@@ -24,8 +24,7 @@ TrackType = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListOpensAndClicks(Ranged):
-    email: Email = ""
+class ListOpensAndClicks(RangedOrEmail):
     track_type: TrackType = ""
     api_users: ApiUserList = None
     label: LabelId = None

@@ -8,6 +8,7 @@ the v1 spelling of the answers (§11).
 import zlib
 from base64 import b64decode
 from binascii import Error as BadEncoding
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
@@ -18,11 +19,11 @@ from aurorasend import list_send, template, variable
 from aurorasend.account import ApiUser
 from aurorasend.api import mail_fields as f
 from aurorasend.api.mail_values import MAX_LISTS, Headers
-from aurorasend.attachment import MAX_TOTAL
 from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Content, Mailbox, Target
 from aurorasend.endpoint import Answer, ApiCall, Envelope, Frequency, Info, endpoint, one
+from aurorasend.fields import Seen
 from aurorasend.list_send import State
 from aurorasend.store import contact as contacts
 from aurorasend.store.tx import Tx
@@ -31,12 +32,11 @@ from aurorasend.template import Template
 from aurorasend.xsmtpapi import XSmtpApi
 
 MAX_UNPACKED = 32 << 20  # ours: octets of one body behind gzip, as large as a whole request may be
-MAX_LIST_HEADERS = 1024  # octets, spec §9.1
 NOTHING = XSmtpApi()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SendMail:
+class SendMail(f.Checked):
     """spec §2.1, in its order."""
 
     sender: f.From
@@ -64,11 +64,14 @@ class SendMail:
     use_address_list: f.UseAddressList = False
     gzip: f.Gzip = False
 
-    def check(self) -> None:
-        if len(self.embedded_images) != len(self.embedded_cids):
+    @classmethod
+    def check_embedded_images(cls, seen: Seen) -> None:
+        f.check_sizes(seen.peek("attachments") + seen.peek("embedded_images"))
+
+    @classmethod
+    def check_embedded_cids(cls, seen: Seen) -> None:
+        if len(seen.peek("embedded_images")) != len(seen.peek("embedded_cids") or ()):
             raise Refused(Code.EMBEDDED_COUNT)
-        check_sizes(self.attachments + self.embedded_images)
-        check_recipients(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class SendMailV1(SendMail):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SendTemplate:
+class SendTemplate(f.Checked):
     """spec §4: the parameters of §2.1 that it has, then its own."""
 
     sender: f.From
@@ -104,10 +107,6 @@ class SendTemplate:
     notification: f.Notification = False
     use_address_list: f.UseAddressList = False
     invoke_name: f.InvokeName
-
-    def check(self) -> None:
-        check_sizes(self.attachments)
-        check_recipients(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,17 +154,6 @@ class Sending(Protocol):
     def return_ids(self) -> bool: ...
     @property
     def notification(self) -> bool: ...
-
-
-def check_sizes(files: tuple[Attachment, ...]) -> None:
-    if sum(len(file.data) for file in files) > MAX_TOTAL:
-        raise Refused(Code.ATTACHMENTS_TOO_LARGE)
-
-
-def check_recipients(p: Sending) -> None:
-    """README settled 11; no recipient at all without xsmtpapi is the 40805 of `to`."""
-    if not (p.to or p.lists or p.xsmtpapi.to):
-        raise Refused(Code.XSMTPAPI_TO_MISSING)
 
 
 # -- endpoints
@@ -243,7 +231,8 @@ async def send(call: ApiCall, p: SendMail) -> Info | Answer:
 )
 async def send_v1(call: ApiCall, p: SendMailV1) -> Info:
     """Send a mail, as version 1 of the API spells it."""
-    return _v1(await _accept(call, await _beside_lists(call, await _read(call, p))))
+    submission = await _read(call, p)
+    return _v1(await _accept_or_repeat(call, p, _beside_lists(call, submission)))
 
 
 @endpoint(
@@ -258,7 +247,7 @@ async def send_template(call: ApiCall, p: SendTemplate) -> Info | Answer:
 
     The body, and the subject unless the request has one, are those of an approved template of the account.
     """
-    return _answer(await _accept(call, await _read_template(call, p)))
+    return _answer(await _accept_or_repeat(call, p, _read_template(call, p)))
 
 
 @endpoint(
@@ -272,7 +261,11 @@ async def send_template(call: ApiCall, p: SendTemplate) -> Info | Answer:
 )
 async def send_template_v1(call: ApiCall, p: SendTemplateV1) -> Info:
     """Send a mail made from a template, as version 1 of the API spells it."""
-    return _v1(await _accept(call, await _beside_lists(call, await _read_template(call, p))))
+
+    async def read() -> Submission:
+        return await _beside_lists(call, await _read_template(call, p))
+
+    return _v1(await _accept_or_repeat(call, p, read()))
 
 
 @endpoint("mail/taskinfo", raises=(Code.TASK_UNKNOWN,))
@@ -297,7 +290,6 @@ ENDPOINTS = (send, send_v1, send_template, send_template_v1, task_info)
 
 
 async def _read(call: ApiCall, p: SendMail) -> Submission:
-    _check_list_headers(call, p)
     submission = read_submission(call.caller, p)
     if call.caller.content_match:
         submission = replace(submission, matches=await matches(call, submission.content))
@@ -305,15 +297,9 @@ async def _read(call: ApiCall, p: SendMail) -> Submission:
 
 
 async def _read_template(call: ApiCall, p: SendTemplate) -> Submission:
-    _check_list_headers(call, p)
     account_id, email_type = call.caller.account.id, call.caller.email_type
     found = await call.node.store.read(lambda tx: template.usable(tx, account_id, p.invoke_name, email_type))
     return read_template_submission(call.caller, p, found)
-
-
-def _check_list_headers(call: ApiCall, p: Sending) -> None:
-    if p.lists and len(call.raw.text("headers").encode(errors="replace")) > MAX_LIST_HEADERS:
-        raise Refused(Code.HEADERS_INVALID, f"longer than {MAX_LIST_HEADERS} bytes")
 
 
 async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
@@ -333,6 +319,19 @@ async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
     if len(lists) > MAX_LISTS:
         raise Refused(Code.LIST_TOO_MANY)
     return replace(submission, lists=lists, targets=others)
+
+
+async def _accept_or_repeat(call: ApiCall, p: Sending, submission: Awaitable[Submission]) -> Info:
+    """A repeated sendRequestId is answered before the objects that the request names (conventions.md §11, steps 8 and 9),
+    which may be gone by then."""
+    try:
+        found = await submission
+    except Refused:
+        known = p.request_key and await call.node.submissions.repeated(call.caller, p.request_key, content_hash(p))
+        if not known:
+            raise
+        return known.info
+    return await _accept(call, found)
 
 
 async def _accept(call: ApiCall, submission: Submission) -> Info:

@@ -9,13 +9,15 @@ from typing import Annotated
 
 from aurorasend import xsmtpapi
 from aurorasend.api import mail_values as v
-from aurorasend.codes import Code
+from aurorasend.attachment import MAX_TOTAL
+from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Mailbox
-from aurorasend.fields import Field, FileField, Seen, boolean, integer, text
+from aurorasend.fields import Field, FileField, Seen, boolean, text
 from aurorasend.xsmtpapi import XSmtpApi
 
 MAX_LABEL_NAME = 255  # characters, code 40105
 MAX_REQUEST_ID = 128  # characters, spec §9.5
+MAX_LIST_HEADERS = 1024  # octets, spec §9.1
 MAX_INVOKE_NAME = 255  # spec management.md §1.4
 _XSMTPAPI = ("xsmtpapi", "x_smtpapi", "substitution_vars")  # spec §11, the last of v1 mail.send_template
 
@@ -242,9 +244,8 @@ LabelNumber = Annotated[
     int,
     Field(
         "labelId",
-        v.label_number,
+        v.number_of,
         invalid=Code.LABEL_ID_INVALID,
-        raises=(Code.LABEL_UNKNOWN,),
         aliases=("label",),
         doc="Label of this send by its id; wins over `labelName`.",
         example="7",
@@ -391,10 +392,38 @@ TaskId = Annotated[
     int,
     Field(
         "maillistTaskId",
-        integer(0),
+        v.number_of,
         empty=Code.TASK_ID_INVALID,
         invalid=Code.TASK_ID_INVALID,
         doc="Number of a send to an address list, as the answer to the send told it.",
         example="9001",
     ),
 ]
+
+
+# -- what parameters mean together
+
+
+def check_sizes(files: tuple[Attachment, ...]) -> None:
+    if sum(len(file.data) for file in files) > MAX_TOTAL:
+        raise Refused(Code.ATTACHMENTS_TOO_LARGE)
+
+
+class Checked:
+    """The checks that all kinds of sending have, each at the turn of its parameter (fields.Form)."""
+
+    @classmethod
+    def check_headers(cls, seen: Seen) -> None:
+        """spec §9.1, mode C."""
+        if is_list(seen) and len(seen.raw.text("headers").encode(errors="replace")) > MAX_LIST_HEADERS:
+            raise Refused(Code.HEADERS_INVALID, f"longer than {MAX_LIST_HEADERS} bytes")
+
+    @classmethod
+    def check_attachments(cls, seen: Seen) -> None:
+        check_sizes(seen.peek("attachments"))
+
+    @classmethod
+    def check_xsmtpapi(cls, seen: Seen) -> None:
+        """README settled 11; no recipient at all without xsmtpapi is the 40805 of `to`."""
+        if is_broadcast(seen) and not seen.peek("to"):
+            raise Refused(Code.XSMTPAPI_TO_MISSING)

@@ -26,7 +26,8 @@ MAX_SUMMARY = 200  # octets, code 40878
 MAX_TAGS = 5
 MAX_TAG = 50  # characters
 MAX_HEADERS = 65_536  # ours: octets of the whole value; mode C has 1024
-MAX_LABEL_ID = 2**63 - 1  # what the store can hold; larger ones are unknown as well
+MAX_NUMBER = 2**63 - 1  # what the store can hold; larger ones are unknown as well
+NOTHING = -1  # the number of no label and no list send
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -124,14 +125,11 @@ def summary_text(given: str) -> str:
 
 
 @parser(schema={"type": "integer"})
-def label_number(given: str) -> int:
-    """No label has a number below 1, so those are unknown (40106), not malformed."""
+def number_of(given: str) -> int:
+    """NOTHING for one that no label can have: it is unknown (40106), not malformed."""
     if not _integer(given):
         raise Trouble(Kind.INVALID)
-    number = int(given)
-    if not 0 < number <= MAX_LABEL_ID:
-        raise Refused(Code.LABEL_UNKNOWN)
-    return number
+    return number if 0 < (number := int(given)) <= MAX_NUMBER else NOTHING
 
 
 @parser(Kind.TOO_LONG, Kind.TOO_MANY, schema={"type": "string"})

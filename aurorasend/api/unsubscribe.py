@@ -5,7 +5,14 @@ from datetime import timezone
 
 from aurorasend import suppression
 from aurorasend.api.bounce import deleted_by, listed, search_of
-from aurorasend.api.data_fields import ApiUserList, Email, LabelIdList, LabelNameList, Ranged, ThisEmail
+from aurorasend.api.data_fields import (
+    ApiUserList,
+    LabelIdList,
+    LabelNameList,
+    RangedOrEmail,
+    RangedOrEmailOrNothing,
+    ThisEmail,
+)
 from aurorasend.clock import wall
 from aurorasend.codes import Code
 from aurorasend.endpoint import Answer, ApiCall, Info, changed, endpoint, one
@@ -25,8 +32,7 @@ REASONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListUnsubscribes(Ranged):
-    email: Email = ""
+class ListUnsubscribes(RangedOrEmail):
     api_users: ApiUserList = None
     labels: LabelIdList = None
     label_names: LabelNameList = ()
@@ -40,8 +46,8 @@ class AddUnsubscribe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeleteUnsubscribes(Ranged):
-    email: Email = ""
+class DeleteUnsubscribes(RangedOrEmailOrNothing):
+    """Of one of the two."""
 
 
 @endpoint("unsubscribe/list")

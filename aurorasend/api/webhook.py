@@ -101,16 +101,16 @@ class GetWebhook:
 
 @dataclass(frozen=True, kw_only=True)
 class AddWebhook:
+    url: Url
     category: Category
     events: SomeEvents = EVERY_EVENT
-    url: Url
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateWebhook:
+    url: AnyUrl = ""
     category: Category
     events: Events
-    url: AnyUrl = ""
     new_category: NewCategory = ""
     new_url: NewUrl = ""
     new_events: NewEvents = ""
@@ -123,9 +123,9 @@ class UpdateWebhook:
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteWebhook:
+    url: AnyUrl = ""
     category: Category
     events: Events
-    url: AnyUrl = ""
 
 
 @endpoint("webhook/list")

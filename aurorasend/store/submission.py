@@ -35,7 +35,9 @@ _CLAIM_REQUEST = Statement(
     "INSERT INTO request_id (account_id, scope, key, hash, answer, until) VALUES ($1, $2, $3, $4, $5, $6) "
     "ON CONFLICT (account_id, scope, key) DO NOTHING RETURNING 1"
 )
-_KNOWN_REQUEST = Statement("SELECT hash, answer FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
+_KNOWN_REQUEST = Statement(
+    "SELECT hash, answer FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3 AND until > $4"
+)
 _FORGET_REQUEST = Statement("DELETE FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
 _OLD_REQUESTS = Statement("DELETE FROM request_id WHERE until <= $1")
 _SUBMISSION_WHOLE = Statement(
@@ -92,13 +94,20 @@ async def sweep_staged(tx: Tx, before: int, limit: int) -> int:
     return len(old)
 
 
-async def claim_request(tx: Tx, request: tuple[int, str, str], said: tuple[bytes, bytes], times: tuple[int, int]) -> Row | None:
+async def claim_request(
+    tx: Tx, request: tuple[int, str, str], said: tuple[bytes, bytes], times: tuple[int, int]
+) -> tuple[bytes, bytes] | None:
     """Remember `request` = (account_id, scope, key) with `said` = (hash, answer) over `times` = (now, until).
     None when that was done; the (hash, answer) that is remembered already otherwise."""
     await tx.run(_EXPIRE_REQUEST, *request, times[0])
     if await tx.row(_CLAIM_REQUEST, *request, *said, times[1]):
         return None
-    known = await tx.row(_KNOWN_REQUEST, *request)
+    return await known_request(tx, request, times[0])
+
+
+async def known_request(tx: Tx, request: tuple[int, str, str], now: int) -> tuple[bytes, bytes] | None:
+    """The (hash, answer) that is remembered of `request` = (account_id, scope, key)."""
+    known = await tx.row(_KNOWN_REQUEST, *request, now)
     return (bytes(known[0]), bytes(known[1])) if known else None
 
 

@@ -61,6 +61,9 @@ OF_SEND: tuple[tuple[dict[str, Any], int], ...] = (
     ({"labelName": "n" * 256}, 40105),
     ({"labelId": "seven"}, 40103),
     ({"labelId": "7"}, 40106),
+    ({"labelId": "0"}, 40106),
+    ({"labelId": "9" * 99}, 40106),
+    ({"labelId": "0", "headers": "x"}, 40869),
     ({"headers": " "}, 40868),
     ({"headers": "X-A: b"}, 40869),
     ({"headers": '{"SC-Custom-a": "b.c"}'}, 40902),
@@ -106,6 +109,7 @@ OF_CALENDAR: tuple[tuple[dict[str, Any], int], ...] = (
     ({"startTime": "tomorrow"}, 40833),
     ({"endTime": " "}, 40834),
     ({"endTime": "2031-01-14 10:30:00"}, 40835),
+    ({"endTime": "2031-01-14 10:30:00", "title": " "}, 40835),
     ({"title": " "}, 40836),
     ({"title": "a\nb"}, 40837),
     ({"organizerName": " "}, 40838),
@@ -121,6 +125,7 @@ OF_CALENDAR: tuple[tuple[dict[str, Any], int], ...] = (
     ({"participatorEmails": " "}, 40848),
     ({"participatorEmails": "nobody"}, 40849),
     ({"participatorEmails": "bob@example.net;cy@example.net"}, 40850),
+    ({"participatorEmails": "bob@example.net;cy@example.net", "isCancel": "maybe"}, 40850),
     ({"isCancel": "true"}, 40851),
     ({"isUpdate": "true", "uid": "unknown"}, 40851),
     ({"isCancel": "maybe"}, 40876),
@@ -182,6 +187,24 @@ async def test_codes_of_sendtemplate(api: Api) -> None:
     await check(api, "mail/sendtemplate", TEMPLATED, (({}, 40826),), "one_trigger")
 
 
+async def test_a_repeat_is_answered_before_its_template_is_looked_for(api: Api) -> None:
+    """conventions.md §11, steps 8 and 9."""
+    new = {"name": "Welcome", "html": "<p>Hi</p>", "subject": "Hi", "templateType": 0, "isSubmitAudit": 1}
+    await api.call("template/add", invokeName="welcome", **new)
+    first = await api.call("mail/sendtemplate", **TEMPLATED, sendRequestId="r1")
+    await api.call("template/delete", invokeName="welcome")
+    assert await api.call("mail/sendtemplate", **TEMPLATED, sendRequestId="r1") == first
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        ({"sendRequestId": "r1", "to": "bob@example.net"}, 40000),
+        ({"sendRequestId": "r1", "templateInvokeName": "nothing"}, 40000),
+        ({"sendRequestId": "r2"}, 40823),
+        ({"sendRequestId": "r1", "headers": "x"}, 40869),
+    )
+    await check(api, "mail/sendtemplate", TEMPLATED, cases, "one_trigger")
+    api.clock.advance(timedelta(hours=1))
+    await check(api, "mail/sendtemplate", TEMPLATED, (({"sendRequestId": "r1"}, 40823),), "one_trigger")
+
+
 async def test_codes_of_sendcalendar(api: Api) -> None:
     await check(api, "mail/sendcalendar", INVITED, OF_CALENDAR, "one_trigger")
 
@@ -191,6 +214,8 @@ async def test_codes_of_taskinfo(api: Api) -> None:
         ({}, 40231),
         ({"maillistTaskId": "x"}, 40231),
         ({"maillistTaskId": "7"}, 40252),
+        ({"maillistTaskId": "-1"}, 40252),
+        ({"maillistTaskId": "9" * 99}, 40252),
     )
     await check(api, "mail/taskinfo", {}, cases, "one_batch")
 

@@ -15,6 +15,7 @@ from tests.management import NOW, Api, managing
 PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     *((f"{path}/list", {}, 40007) for path in ("statday", "stathour", "invalidstat")),
     *((f"{path}/list", {"days": 0}, 40006) for path in ("statday", "stathour", "invalidstat")),
+    *((f"{path}/list", {"labelIdList": "x"}, 40007) for path in ("statday", "stathour", "invalidstat")),
     *((f"{path}/list", {"days": 101}, 40006) for path in ("statday", "stathour", "invalidstat")),
     *((f"{path}/list", {"days": 1, "labelIdList": "x"}, 40015) for path in ("statday", "stathour", "invalidstat")),
     *((f"{path}/list", {"days": 1, "apiUserList": " "}, 40010) for path in ("statday", "stathour", "invalidstat")),

@@ -30,6 +30,9 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("bounce/list", {"startDate": "9999-12-31", "endDate": "9999-12-31"}, 40008),
     ("bounce/list", {"days": 1, "start": -1}, 40002),
     ("bounce/list", {"days": 1, "limit": 101}, 40004),
+    ("bounce/list", {"limit": 101}, 40007),
+    ("bounce/list", {"days": 101, "limit": 101}, 40006),
+    ("bounce/list", {"email": ANN, "days": "x", "limit": 101}, 40004),
     ("bounce/delete", {}, 40011),
     ("bounce/delete", {"email": "none at all"}, 40012),
     ("bounce/delete", {"days": "never"}, 40006),
@@ -38,6 +41,7 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("complaint/list", {"startDate": "May", "endDate": "2026-01-01"}, 40007),
     ("spamreported/delete", {"email": "x"}, 40012),
     ("unsubscribe/list", {}, 40007),
+    ("unsubscribe/list", {"startDate": "2026-01-01", "apiUserList": " "}, 40008),
     ("unsubscribe/list", {"days": 1, "apiUserList": " "}, 40010),
     ("unsubscribe/list", {"days": 1, "apiUserList": ";"}, 40010),
     ("unsubscribe/list", {"days": 1, "apiUserList": "a b"}, 40016),
@@ -48,12 +52,14 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("unsubscribe/add", {"email": "x"}, 40012),
     ("unsubscribe/delete", {}, 40011),
     ("block/list", {"startDate": "x", "endDate": "2026-01-01"}, 40007),
+    ("block/list", {"startDate": "2026-01-01", "limit": "x"}, 40008),
     ("block/add", {"expireTime": LATER}, 40011),
     ("block/add", {"email": "x", "expireTime": LATER}, 40012),
     ("block/add", {"domainName": "no domain", "expireTime": LATER}, 41003),
     ("block/add", {"email": ANN}, 40008),
     ("block/add", {"email": ANN, "expireTime": "next week"}, 40008),
     ("block/add", {"email": ANN, "expireTime": "2026-02-01 08:59:59"}, 40008),
+    ("block/add", {"email": ANN, "expireTime": "2099-1-31 12:00:00"}, 40008),
     ("block/add", {"email": ANN, "expireTime": "0001-01-01 00:00:00"}, 40008),
     ("block/add", {"email": ANN, "expireTime": LATER, "apiUserBlock": "two_trigger"}, 40016),
     ("block/add", {"email": ANN, "expireTime": LATER, "apiUserBlock": "a\0"}, 40016),
@@ -93,6 +99,13 @@ def emails(info: Any) -> list[str]:
 async def test_each_parameter(api: Api) -> None:
     for path, given, code in PARAMETERS:
         assert await api.call(path, **given) == code, (path, given)
+
+
+async def test_with_an_address_the_range_is_ignored(api: Api) -> None:
+    for part in ("bounce", "unsubscribe", "complaint"):
+        for given in ({"days": "x"}, {"days": 101}, {"startDate": "x"}, {"startDate": "2026-01-01"}, {"endDate": "x"}):
+            assert await api.call(f"{part}/list", email=ANN, **given) == {"count": 0, "dataList": []}, (part, given)
+            assert await api.call(f"{part}/delete", email=ANN, **given) == {"count": 0}, (part, given)
 
 
 async def test_bounces_are_listed_by_range_or_address_and_counted(api: Api) -> None:

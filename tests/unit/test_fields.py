@@ -1,7 +1,7 @@
 """Declared fields: order, blank values, codes, conditions."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 import pytest
@@ -17,6 +17,7 @@ from aurorasend.fields import (
     Kind,
     Limit,
     Parser,
+    Seen,
     Start,
     StartDate,
     Trouble,
@@ -26,6 +27,7 @@ from aurorasend.fields import (
     parser,
     period,
     text,
+    wall_time,
 )
 
 
@@ -235,6 +237,7 @@ def test_period() -> None:
     one, nine = date(2026, 3, 1), date(2026, 3, 9)
     assert period(1, None, None, today=today, longest=30) == (today, today)
     assert period(5, one, nine, today=today, longest=30) == (one, nine)
+    assert period(2, None, one, today=today, longest=30) == (nine, today)
     for days, first, last, code in [
         (None, None, None, Code.START_DATE_INVALID),
         (None, None, nine, Code.START_DATE_INVALID),
@@ -246,3 +249,48 @@ def test_period() -> None:
         with pytest.raises(Refused) as caught:
             period(days, first, last, today=today, longest=8)
         assert caught.value.code is code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stay:
+    first: StartDate | None = None
+    last: EndDate | None = None
+    limit: Limit = 100
+
+    @classmethod
+    def check_last(cls, seen: Seen) -> None:
+        if (seen.peek("first") is None) != (seen.peek("last") is None):
+            raise Refused(Code.END_DATE_INVALID)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("startDate=2026-02-01&limit=x", Code.END_DATE_INVALID),
+        ("startDate=x&limit=x", Code.START_DATE_INVALID),
+        ("startDate=2026-02-01&endDate=2026-02-01&limit=x", Code.LIMIT_INVALID),
+        ("limit=x", Code.LIMIT_INVALID),
+    ],
+)
+def test_what_fields_mean_together_is_checked_in_its_turn(given: str, code: Code) -> None:
+    assert code_of(Form(Stay), query(given)) is code
+
+
+def test_a_check_is_of_a_field() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong:
+        limit: Limit = 100
+
+        @classmethod
+        def check_start(cls, seen: Seen) -> None:
+            """Of a field that is not there."""
+
+    with pytest.raises(TypeError, match="start"):
+        Form(Wrong)
+
+
+@pytest.mark.parametrize("text", ["2099-1-31 12:00:00", "2099-01-31 1:00:00", "2099-01-31  12:00:00", "2099-01-31T12:00:00", "x"])
+def test_times_have_one_form(text: str) -> None:
+    assert wall_time.read("9999-12-31 23:59:59") == datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 the API's clock
+    with pytest.raises(Trouble):
+        wall_time.read(text)

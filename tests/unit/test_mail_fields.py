@@ -1,6 +1,7 @@
 """Every row of mail.md §2.3 that the parameters of mail/send and mail/sendtemplate decide, and junk."""
 
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from aurorasend.api.mail import read_submission
 from aurorasend.attachment import MAX_TOTAL
-from aurorasend.carrier import File, read
+from aurorasend.carrier import File, Parameters, read
 from aurorasend.codes import Code, Refused
 from tests.mail_request import CALLER, MAIL, SEND, TEMPLATE, TEMPLATED, form, many, packed, sent, with_files
 
@@ -69,8 +70,6 @@ CODES = [
     ({"labelName": "n" * 256}, Code.LABEL_NAME_LENGTH),
     ({"labelId": "abc"}, Code.LABEL_ID_INVALID),
     ({"labelId": "1.5"}, Code.LABEL_ID_INVALID),
-    ({"labelId": "0"}, Code.LABEL_UNKNOWN),
-    ({"labelId": "9" * 99}, Code.LABEL_UNKNOWN),
     ({"sendTags": "a;b;c;d;e;f"}, Code.MAIL_FAULT),
     ({"sendTags": "t" * 51}, Code.MAIL_FAULT),
     ({"headers": "  "}, Code.HEADERS_EMPTY),
@@ -163,6 +162,12 @@ def test_codes_of_sendtemplate(change: dict[str, Any], code: Code) -> None:
         ({"from": "a@example.org", "to": "ann@example.org", "subject": "x"}, Code.CONTENT_EMPTY),
         ({**MAIL, "headers": "x", "xsmtpapi": "{"}, Code.HEADERS_INVALID),
         ({**MAIL, "xsmtpapi": "{", "respEmailId": "maybe"}, Code.XSMTPAPI_NOT_JSON),
+        ({**MAIL, "to": None, "xsmtpapi": "{}", "respEmailId": "maybe"}, Code.XSMTPAPI_TO_MISSING),
+        ({**MAIL, "embeddedCid": "logo", "xsmtpapi": "{"}, Code.EMBEDDED_COUNT),
+        (
+            {**MAIL, "useAddressList": "1", "headers": {"X-A": "b" * 1024}, "sendRequestId": "r" * 129},
+            Code.HEADERS_INVALID,
+        ),
     ],
 )
 def test_the_first_parameter_that_is_wrong_answers(parameters: dict[str, Any], code: Code) -> None:
@@ -185,6 +190,14 @@ def test_codes_of_files(files: tuple[File, ...], code: Code) -> None:
     with pytest.raises(Refused) as refused:
         SEND.read(with_files(MAIL, *files))
     assert refused.value.code is code
+
+
+@pytest.mark.parametrize("read", [SEND.read, TEMPLATE.read])
+def test_files_are_counted_at_their_turn(read: Callable[[Parameters], object]) -> None:
+    wrong = {**MAIL, "templateInvokeName": "welcome", "xsmtpapi": "{"}
+    with pytest.raises(Refused) as refused:
+        read(with_files(wrong, File("attachments", "a", "", b"a" * (MAX_TOTAL + 1))))
+    assert refused.value.code is Code.ATTACHMENTS_TOO_LARGE
 
 
 def test_attachments_up_to_the_limit_are_fine() -> None:
