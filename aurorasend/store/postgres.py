@@ -1,7 +1,8 @@
 """PostgreSQL >= 15, for several nodes. Every unit of work is a transaction on a connection of a small pool.
 
-Always: `synchronous_commit=on`; rows are written as arrays (unnest), many in one statement. Callers batch
-(submission and delivery group their work), the server groups commits of different connections itself.
+Always: `synchronous_commit=on`; rows are written as arrays (unnest), many in one statement, and inserts into several
+tables in one (PostgresTx). Callers batch (submission and delivery group their work), the server groups commits of
+different connections itself.
 """
 
 import asyncio
@@ -9,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Table
+from sqlalchemy import BigInteger, LargeBinary, Table, Text
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, insert_text
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete
 
 T = TypeVar("T")
 
@@ -40,35 +41,59 @@ _AWAY = (
 )
 
 
+async def _as_it_is(_: Any) -> None:
+    """A connection goes back to the pool as its transaction left it: no unit changes the session, and asking the server to
+    reset it would be one more round trip."""
+
+
+Into = tuple[Table, tuple[str, ...]]
+
+
 class PostgresTx(Common):
+    """Inserts wait for the next statement of another kind, and go ahead of it together, in one statement: every statement
+    is a round trip, which costs more than its rows do."""
+
     engine: Engine = "postgres"
 
-    def __init__(self, connection: Any, inserts: dict[tuple[str, tuple[str, ...]], str]) -> None:
+    def __init__(self, connection: Any, inserts: dict[tuple[Into, ...], str]) -> None:
         super().__init__()
         self._connection = connection
         self._inserts = inserts
+        self._waiting: dict[Into, list[Sequence[Any]]] = {}
 
     async def rows(self, sql: Statement, *args: Any) -> list[Row]:
+        await self.flush()
         return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
 
     async def row(self, sql: Statement, *args: Any) -> Row | None:
+        await self.flush()
         record = await self._connection.fetchrow(sql.postgres, *args)
         return None if record is None else tuple(record)
 
     async def run(self, sql: Statement, *args: Any) -> int:
+        await self.flush()
         status: str = await self._connection.execute(sql.postgres, *args)
         return int(status.rsplit(" ", 1)[-1]) if status[-1:].isdigit() else 0
 
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
+        await self.flush()
         await self._connection.executemany(sql.postgres, rows)
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        if not rows:
+        if rows:
+            self._waiting.setdefault((table, tuple(columns)), []).extend(rows)
+
+    async def flush(self) -> None:
+        """Run the inserts that wait."""
+        if not self._waiting:
             return
-        key = (table.name, tuple(columns))
-        if key not in self._inserts:
-            self._inserts[key] = insert_text("postgres", table, columns)
-        await self._connection.execute(self._inserts[key], *(list(column) for column in zip(*rows, strict=True)))
+        waiting, self._waiting = self._waiting, {}
+        into = tuple(waiting)
+        if into not in self._inserts:
+            self._inserts[into] = _inserts_text(into)
+        await self._connection.execute(
+            self._inserts[into], *(list(column) for rows in waiting.values() for column in zip(*rows, strict=True))
+        )
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         return list(values)
@@ -83,7 +108,7 @@ class PostgresStore:
         self.clock = clock
         self._pool: Any = None
         self._opening = asyncio.Lock()
-        self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._inserts: dict[tuple[Into, ...], str] = {}
 
     async def write(self, unit: Unit[T]) -> T:
         return await self._run(unit, readonly=False)
@@ -104,10 +129,16 @@ class PostgresStore:
                 pool = self._pool or await self._open()
                 async with pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction(readonly=readonly):
                     tx = PostgresTx(connection, self._inserts)
-                    return await complete(unit, tx, tx)
+                    result = await complete(unit, tx, tx)
+                    await tx.flush()
+                    return result
             except _AGAIN:
                 if repeat == REPEATS:
                     raise
+            except asyncpg.ReadOnlySQLTransactionError as error:  # a standby, after a failover; or a read that writes, a bug
+                if readonly:
+                    raise
+                raise Unavailable(f"postgres takes no writes: {error}") from error
             except _AWAY as error:
                 raise Unavailable(f"postgres: {type(error).__name__}: {error}") from error
         raise AssertionError("the last repeat returns or raises")
@@ -122,6 +153,30 @@ class PostgresStore:
                     command_timeout=COMMAND_S,
                     statement_cache_size=512,
                     timeout=10,
+                    reset=_as_it_is,
                     server_settings={"synchronous_commit": "on", "application_name": "aurorasend", "jit": "off"},
                 )
         return self._pool
+
+
+def _inserts_text(into: Sequence[Into]) -> str:
+    """One statement that inserts into each of these tables; its arguments are arrays, a column each."""
+    parts: list[str] = []
+    number = 0
+    for table, columns in into:
+        arrays = ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, number + 1))
+        number += len(columns)
+        parts.append(f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})")
+    before = ", ".join(f"part{n} AS ({part})" for n, part in enumerate(parts[:-1]))
+    return f"WITH {before} {parts[-1]}" if before else parts[-1]
+
+
+def _array_type(table: Table, column: str) -> str:
+    kind = table.c[column].type
+    if isinstance(kind, BigInteger):
+        return "bigint"
+    if isinstance(kind, LargeBinary):
+        return "bytea"
+    if isinstance(kind, Text):
+        return "text"
+    raise TypeError(f"{table.name}.{column}: only BigInteger, Text and LargeBinary are used")

@@ -22,7 +22,7 @@ from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, insert_text
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class SqliteTx(Common):
         have it back from a busy event loop can take longer than the row."""
         key = (table.name, tuple(columns))
         if key not in self._inserts:
-            one = insert_text("sqlite", table, columns)
+            one = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
             values = one[one.index(" VALUES ") + len(" VALUES ") :]
             self._inserts[key] = (one, one + f", {values}" * (TOGETHER - 1))
         one, many = self._inserts[key]

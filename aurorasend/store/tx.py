@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, LargeBinary, Table, Text
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql.base import PGDialect as PostgresDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect as SqliteDialect
 from sqlalchemy.sql.expression import ClauseElement
@@ -79,7 +79,8 @@ class Tx(Protocol):
         """The same change for each row of arguments."""
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """All rows at once (executemany; unnest)."""
+        """All rows at once (executemany; unnest). On PostgreSQL they go to the server with the next statement that is no insert,
+        or at the end: what they break is told then."""
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""
@@ -141,23 +142,3 @@ async def complete(unit: Unit[T], tx: Tx, common: Common) -> T:
     for _, (write, rows) in sorted(common.gathered.items()):
         await write(tx, rows)
     return result
-
-
-def insert_text(engine: Engine, table: Table, columns: Sequence[str]) -> str:
-    """The INSERT behind Tx.insert: `?` for executemany, unnest of arrays for PostgreSQL."""
-    names = ", ".join(columns)
-    if engine == "sqlite":
-        return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * len(columns))})"
-    arrays = ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, 1))
-    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
-
-
-def _array_type(table: Table, column: str) -> str:
-    kind = table.c[column].type
-    if isinstance(kind, BigInteger):
-        return "bigint"
-    if isinstance(kind, LargeBinary):
-        return "bytea"
-    if isinstance(kind, Text):
-        return "text"
-    raise TypeError(f"{table.name}.{column}: only BigInteger, Text and LargeBinary are used")

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from aurorasend.clock import SystemClock
 from aurorasend.codes import Unavailable
-from aurorasend.store.schema import meta
+from aurorasend.store.postgres import PostgresStore
+from aurorasend.store.schema import meta, sequence
 from aurorasend.store.tx import Hot, Statement, Store, Tx
+from tests.postgres import Server
 
 PUT = Statement("INSERT INTO meta (key, value) VALUES ($1, $2)")
 GET = Statement("SELECT value FROM meta WHERE key = $1")
@@ -141,3 +144,38 @@ async def test_what_is_gathered_is_written_at_the_end_and_only_by_its_own_unit(s
     results = await asyncio.gather(store.write(bad), store.write(good), return_exceptions=True)
     assert isinstance(results[0], ValueError) and results[1] is None
     assert [await value(store, key) for key in "abc"] == ["1", "2", None]
+
+
+async def test_inserts_are_seen_by_what_follows_and_fail_with_their_unit(store: Store) -> None:
+    names = ("key", "value")
+    told: list[str] = []
+
+    async def unit(tx: Tx) -> None:
+        await tx.insert(meta, names, [("a", "1"), ("b", "1")])
+        await tx.insert(sequence, ("name", "next"), [("s", 7)])
+        await tx.insert(meta, names, [("c", "1")])
+        told.extend(row[0] for row in await tx.rows(SOME, tx.many(["a", "b", "c"])))
+        told.append(str(await tx.next_id("s")))
+        await tx.insert(meta, names, [("d", "1")])
+        await tx.run(SET, "d", "2")
+        await tx.insert(meta, names, [("last", "1")])
+
+    await store.write(unit)
+    assert told == ["a", "b", "c", "7"]
+    assert [await value(store, key) for key in ("d", "last")] == ["2", "1"]
+
+    async def twice(tx: Tx) -> None:
+        await tx.insert(meta, names, [("e", "1")])
+        await tx.insert(meta, names, [("last", "2")])
+
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await store.write(twice)
+    assert [await value(store, key) for key in ("e", "last")] == [None, "1"]
+
+
+async def test_a_server_that_takes_no_writes_is_unavailable(postgres: Server) -> None:
+    standby = postgres.create("standby", "migrated")
+    store = PostgresStore(f"{standby}{'&' if '?' in standby else '?'}default_transaction_read_only=on", SystemClock())
+    with pytest.raises(Unavailable, match="takes no writes"):
+        await store.write(lambda tx: tx.run(PUT, "a", "1"))
+    await store.close()
