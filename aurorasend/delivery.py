@@ -6,7 +6,6 @@ a message whose end is unknown is not sent to another host (design §4).
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +32,6 @@ from aurorasend.store import account as accounts
 from aurorasend.store import submission as submissions
 from aurorasend.store.tx import Row, Store, Tx
 from aurorasend.variable import TooLong
-
-log = logging.getLogger(__name__)
 
 LARGE_AT_ONCE = 8  # large mails composed and under way; each holds its bytes in memory
 LARGE_TO_DOMAIN = 4  # of these to one domain: hosts that stall shall not have all places
@@ -172,9 +169,8 @@ class Mail:
 
     async def attempt(self, loaded: Due) -> Result:
         """Try `loaded` once."""
-        found = loaded.suppressed or self._expired(loaded)
-        if found is not None:
-            return self._result(loaded, found, None)
+        if loaded.suppressed is not None:
+            return self._result(loaded, loaded.suppressed, None)
         if not loaded.submitted.is_large:
             return self._result(loaded, *await self._try(loaded))
         domain = domain_of(loaded.target.address)
@@ -188,16 +184,15 @@ class Mail:
             self._large.give_back(domain)
 
     async def _try(self, due: Due) -> tuple[Outcome, Envelope | None]:
-        """A fault of ours is nobody's bounce: it is logged, and the mail waits."""
+        """What cannot be composed does not expire either: that is a fault of ours, and nobody's bounce."""
         try:
-            return await self._send(await self._envelope(due))
+            envelope = await self._envelope(due)
+            expired = self._expired(due)
+            return (expired, None) if expired is not None else await self._send(envelope)
         except Unavailable as error:
             return outcome.unreachable(f"not tried, the store is away: {error}"), None
         except TooLong as problem:  # of a list: what its members bring is not looked at before
             return outcome.unfit(f"not sent: {problem}"), None
-        except Exception:
-            log.exception("recipient %d of account %d could not be tried", due.claimed.ref, due.claimed.account_id)
-            return outcome.unreachable("not tried: a fault of the sending system"), None
 
     def _expired(self, due: Due) -> Outcome | None:
         """Expiry is enforced wherever a message waits (design §4); the first attempt is always made."""

@@ -33,7 +33,7 @@ CROWDED_S = 0.05  # before lanes are counted again
 SETTLE = 256  # results in one transaction
 RETRY_S = 0.5  # the store was away
 DOUBT_S = 10.0  # in doubt about a claim, nothing new is claimed for so long, so that what is under way can end
-FAULTY_US = HOUR  # an entry that cannot be loaded is tried again after this
+FAULTY_US = HOUR  # an entry that a fault of ours keeps from being tried is tried again after this
 FAULTY_TRIES = 100  # and is parked when it has been tried so often: four days, longer than any mail is tried
 
 
@@ -57,7 +57,7 @@ class Crew(Protocol):
         """What an attempt needs to know, for each entry in order. Raises Unavailable."""
 
     async def attempt(self, loaded: Any) -> Result:
-        """Try once. Raises nothing: what the outside says is in the Result."""
+        """Try once. What the outside says is in the Result; what is raised is a fault of ours."""
 
     async def prepare(self, results: Sequence[Result]) -> Any:
         """Before the transaction: take the ids that `record` will need. Raises Unavailable."""
@@ -73,7 +73,7 @@ class Crew(Protocol):
 class _Lane:
     name: str
     leased: bool = False
-    pending: dict[int, deque[tuple[Crew, Any]]] = field(default_factory=dict)  # by priority
+    pending: dict[int, deque[tuple[Crew, Claimed, Any]]] = field(default_factory=dict)  # by priority
     in_flight: dict[int, int] = field(default_factory=dict)  # by priority: claimed and not settled
     runners: int = 0
     trying: int = 0  # runners that are in an attempt
@@ -304,16 +304,16 @@ class Dispatcher:
                 is_faulty = True
         if crew is None or not loaded:
             for key, claimed in mine:
-                again = self._put_off(claimed, is_faulty)
+                again = self._put_off(claimed, is_faulty=is_faulty)
                 self._settle_soon(self._lanes[key.lane], key.priority, Result(claimed, again, None))
             return
-        for (key, _), one in zip(mine, loaded, strict=True):
+        for (key, claimed), one in zip(mine, loaded, strict=True):
             lane = self._lanes[key.lane]
-            lane.pending.setdefault(key.priority, deque()).append((crew, one))
+            lane.pending.setdefault(key.priority, deque()).append((crew, claimed, one))
             self._add_runners(lane)
 
-    def _put_off(self, claimed: Claimed, is_faulty: bool) -> Later:
-        """Until when an entry that was not loaded waits; EVER is for what is parked, until the operator releases it."""
+    def _put_off(self, claimed: Claimed, *, is_faulty: bool) -> Later:
+        """Until when an entry that was not tried waits; EVER is for what is parked, until the operator releases it."""
         at = self._clock.now_us() + (FAULTY_US if is_faulty else SECOND)
         if is_faulty and claimed.tries >= FAULTY_TRIES:
             at = EVER
@@ -337,10 +337,13 @@ class Dispatcher:
                 priority = min((p for p, some in lane.pending.items() if some), default=None)
                 if priority is None:
                     return
-                crew, one = lane.pending[priority].popleft()
+                crew, claimed, one = lane.pending[priority].popleft()
                 lane.trying += 1
                 try:
                     result = await crew.attempt(one)
+                except Exception:  # nobody's bounce: it waits
+                    log.exception("entry %d of account %d could not be tried", claimed.id, claimed.account_id)
+                    result = Result(claimed, self._put_off(claimed, is_faulty=True), None)
                 finally:
                     lane.trying -= 1
                 self._settle_soon(lane, priority, result)

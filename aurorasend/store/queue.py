@@ -15,7 +15,10 @@ _DUE = Statement(
     "SELECT r.lane, r.account_id, r.priority FROM ready r LEFT JOIN lane l ON l.name = r.lane WHERE r.priority = $4 AND r.lane NOT LIKE 'hook:%' "
     "AND r.next_due <= $1 AND (l.node IS NULL OR l.node = $2) ORDER BY r.next_due LIMIT $3"
 )
-_LEASE_LANE = Statement("INSERT INTO lane (name, node) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING name")
+_LEASE_LANE = Statement(
+    "INSERT INTO lane (name, node) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET node = excluded.node "
+    "WHERE lane.node = excluded.node RETURNING name"
+)
 _FREE_LANE = Statement("DELETE FROM lane WHERE name = $1 AND node = $2")
 _NEXT = Statement("SELECT min(next_due) FROM ready WHERE priority = $2 AND next_due > $1 AND lane NOT LIKE 'hook:%'")
 _CLAIM = Statement(
@@ -43,7 +46,7 @@ _LATER = Statement(
 _HASTEN = Statement("UPDATE work SET due = $3 WHERE account_id = $1 AND id = $2 AND lease = 0 RETURNING lane, priority")
 _PARKED = f"SELECT account_id, id FROM work WHERE due = {EVER} ORDER BY account_id, id LIMIT $2"
 _RELEASE_PARKED = Statement(
-    f"UPDATE work SET due = $1 WHERE due = {EVER} AND (account_id, id) IN ({_PARKED}) RETURNING lane, account_id, priority"
+    f"UPDATE work SET due = $1, tries = 0 WHERE due = {EVER} AND (account_id, id) IN ({_PARKED}) RETURNING lane, account_id, priority"
 )
 _DEPTH = Statement(
     "SELECT lane, count(*), min(due), sum(CASE WHEN lease > 0 THEN 1 ELSE 0 END), "
@@ -82,7 +85,7 @@ async def next_due(tx: Tx, now_us: int, priority: int) -> int | None:
 
 
 async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
-    """False when another node has it."""
+    """False when another node has it. It may be ours without our knowledge: of the claim that took it the answer was lost."""
     return await tx.row(_LEASE_LANE, lane, node) is not None
 
 
@@ -133,7 +136,7 @@ async def hasten(tx: Tx, account_id: int, entry_id: int, due: int) -> None:
 
 
 async def release_parked(tx: Tx, now_us: int, limit: int) -> int:
-    """Make up to `limit` entries due whose due is EVER. Reads the table: for the operator, not for hot paths."""
+    """Make up to `limit` entries due whose due is EVER, as if never tried, so that they do not expire. Reads the table: for the operator, not for hot paths."""
     released = await tx.rows(_RELEASE_PARKED, now_us, limit)
     for lane, account_id, priority in released:
         hint(tx, (lane, account_id, priority), now_us)

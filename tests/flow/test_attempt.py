@@ -1,5 +1,6 @@
 """docs/flow.md: a mail is tried."""
 
+import asyncio
 import json
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import dkim
 import httpx
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from aurorasend import queue, return_path
-from aurorasend.clock import ManualClock
+from aurorasend import cli, return_path
+from aurorasend.clock import HOUR, ManualClock
 from aurorasend.dispatch import FAULTY_TRIES
 from aurorasend.dkim import dns_record, record_name
 from aurorasend.simulator import Internet, Temper
@@ -86,20 +88,36 @@ async def test_f26_what_cannot_be_read_holds_up_nobody(data: Path) -> None:
         node.expect_fault()
 
 
-async def test_f26_what_can_never_be_read_is_parked(data: Path) -> None:
-    """After a hundred tries; the operator has it tried again."""
-    async with serving(data, "node.roles=api") as node:
-        ids = await node.accepted(to="broken@example.net")
-        (whole,) = (await node.rows("SELECT data FROM content"))[0]
-        await node.change("UPDATE content SET data = $1", b"\xc1")
-        await node.change("UPDATE work SET tries = $1", FAULTY_TRIES - 1)
-    async with serving(data) as node:
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_f26_what_can_never_be_read_is_parked(data: Path, size: int) -> None:
+    """Small content is read when it is claimed, large when it is tried. It waits an hour each time, a hundred times; the
+    operator has it tried again, long after its time to live."""
+    clock = ManualClock()
+    async with serving(data, "node.roles=api", clock=clock) as node:
+        fields = node.mail(to="broken@example.net")
+        answer = await node.client.post("/mail/send", data=fields, files={"attachments": ("some.bin", b"\0" * size)})
+        (email_id,) = answer.json()["info"]["emailIdList"]
+        (whole,) = (await node.rows("SELECT data FROM content WHERE part = 0 AND chunk = 0"))[0]
+        await node.change("UPDATE content SET data = $1 WHERE part = 0 AND chunk = 0", b"\xc1")
+        await node.change("UPDATE work SET tries = $1", FAULTY_TRIES - 2)
+    async with serving(data, LONG_LEASE, clock=clock) as node:
+
+        async def waits_an_hour() -> bool:
+            return await node.rows("SELECT due, tries, lease FROM work") == [(clock.now_us() + HOUR, FAULTY_TRIES - 1, 0)]
+
+        await node.until(waits_an_hour)
+        node.pass_time(hours=1)
         await node.until(lambda: is_parked(node))
-        assert "parked in lane" in await node.life(ids[0])
-        await node.change("UPDATE content SET data = $1", bytes(whole))
-        assert await node.running.node.store.write(lambda tx: queue.release_parked(tx, 0, 10)) == 1
-        await node.tried("broken@example.net", FAULTY_TRIES + 1)
+        assert "parked in lane" in await node.life(email_id)
+        assert (await node.recipients())["broken@example.net"] == (0, 0, 0)
+        node.pass_time(days=9)
+        await node.change("UPDATE content SET data = $1 WHERE part = 0 AND chunk = 0", bytes(whole))
+        command = ["queue", "--data", str(data), "--release"]
+        released = await asyncio.to_thread(CliRunner().invoke, cli.main, command)
+        assert (released.exit_code, "1 entries released" in released.stderr) == (0, True)
+        await node.tried("broken@example.net", 1)
         await node.settled()
+        assert (await node.recipients())["broken@example.net"] == (1, 0, 1)
         node.expect_fault()
 
 
