@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from typing import Annotated
 
 from aurorasend import statistics
@@ -12,7 +12,7 @@ from aurorasend.endpoint import ApiCall, Info, endpoint
 from aurorasend.fields import Field, boolean
 from aurorasend.statistics import Asked, Counts, Grain, Line, percent
 
-DAY_S, HOUR_S = 86_400, 3_600
+_EPOCH = date(1970, 1, 1).toordinal()
 
 Aggregate = Annotated[
     bool,
@@ -86,7 +86,9 @@ async def by_hour(call: ApiCall, p: ByHour) -> Info:
     An hour without a request has no row.
     """
     found = await read_lines(call, asked_of(call, p), Grain.HOUR)
-    return {"dataList": [{**of_hour(line), **counted(line)} for line in found]}
+    shown = [(of_hour(line), counted(line)) for line in found]
+    # Both spellings are told, data.md §3.
+    return {"dataList": [{**of, "uniqueClickspercent": counts["uniqueClicksPercent"], **counts} for of, counts in shown]}
 
 
 @endpoint("invalidstat/list")
@@ -103,7 +105,7 @@ async def invalid(call: ApiCall, p: ByDay) -> Info:
 
 def of_day(line: Line) -> Info:
     return {
-        "sendDate": _time(line.bucket * DAY_S).strftime("%Y-%m-%d"),
+        "sendDate": _date(line.bucket),
         "apiUser": line.api_user,
         "domain": line.domain,
         "labelId": line.label_id,
@@ -112,14 +114,13 @@ def of_day(line: Line) -> Info:
 
 
 def of_hour(line: Line) -> Info:
-    at = _time(line.bucket * HOUR_S)
+    day, hour = divmod(line.bucket, 24)
     return {
-        "sendDate": at.strftime("%Y-%m-%d"),
-        "sendHour": at.hour,
+        "sendDate": _date(day),
+        "sendHour": hour,
         "apiUser": line.api_user,
         "labelId": line.label_id,
         "labelName": line.label,
-        "uniqueClickspercent": percents(Counts._make(line.counts))["uniqueClicksPercent"],  # both are told, data.md §3
     }
 
 
@@ -171,9 +172,9 @@ def classes(counts: Sequence[int]) -> Info:
     return dict(zip(CLASSES, counts, strict=True))
 
 
-def _time(seconds: int) -> datetime:
+def _date(day: int) -> str:
     """Of a bucket, which is in the API's zone already."""
-    return datetime.fromtimestamp(seconds, UTC)
+    return date.fromordinal(_EPOCH + day).isoformat()
 
 
 ENDPOINTS = (by_day, by_hour, invalid)
