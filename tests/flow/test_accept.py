@@ -6,10 +6,14 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import httpx
+
 from aurorasend.clock import ManualClock
 from aurorasend.simulator import Internet
 from aurorasend.sweep import Sweeper
-from tests.running import REGISTERED, Place, Served, relayed, serving
+from tests.postgres import Server
+from tests.running import REGISTERED, Place, Served, bootstrapped, relayed, serving
 
 LARGE = b"\0\xff" * 350_000
 
@@ -47,6 +51,59 @@ async def test_f11_requests_share_transactions_and_not_their_failures(place: Pla
         assert set(await node.recipients()) == {"ann@example.net", *(f"a{n}@example.net" for n in range(60) if n % 10)}
         if node.running.node.store.engine == "postgres":  # which can tell the transaction of a row
             assert (await node.rows("SELECT count(DISTINCT xmin::text) FROM submission"))[0][0] < 30
+
+
+async def test_f11_two_transactions_at_a_time_and_128_requests_in_one(tmp_path: Path, postgres: Server) -> None:
+    """A lock holds up two transactions of one request each, until 130 more have arrived."""
+    url = postgres.create("shared", "migrated")
+    await bootstrapped(tmp_path, url, ["main"])
+    many = httpx.Limits(max_connections=200)
+    async with serving(tmp_path, "node.roles=api", url=url) as node, Lock(url) as lock:
+        async with httpx.AsyncClient(base_url=node.client.base_url, limits=many, timeout=30) as client:
+            sent: list[asyncio.Task[httpx.Response]] = []
+
+            def send(count: int) -> None:
+                sent.extend([asyncio.create_task(client.post("/mail/send", data=node.mail())) for _ in range(count)])
+
+            async def each_has_its_own() -> bool:
+                return await lock.waiting() == len(sent)
+
+            async def all_others_wait() -> bool:
+                return len(node.running.node.submissions._waiting) == 130
+
+            for _ in range(2):
+                send(1)
+                await node.until(each_has_its_own)
+            send(130)
+            await node.until(all_others_wait, 20)
+            assert await lock.waiting() == 2
+            await lock.release()
+            assert {answer.json()["statusCode"] for answer in await asyncio.gather(*sent)} == {200}
+        together = await node.rows("SELECT count(*) FROM submission GROUP BY xmin::text ORDER BY 1")
+        assert together == [(1,), (1,), (2,), (128,)]
+
+
+class Lock:
+    """`async with Lock(url)`: nobody stores a submission until it is released."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def __aenter__(self) -> "Lock":
+        self._connection = await asyncpg.connect(self._url)
+        await self._connection.execute("BEGIN; LOCK TABLE submission IN EXCLUSIVE MODE")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.close()
+
+    async def release(self) -> None:
+        await self._connection.execute("COMMIT")
+
+    async def waiting(self) -> int:
+        """How many transactions it holds up."""
+        sql = "SELECT count(*) FROM pg_locks WHERE relation = 'submission'::regclass AND NOT granted"
+        return int(await self._connection.fetchval(sql))
 
 
 async def test_f12_one_transaction_stores_all_of_it(place: Place) -> None:
@@ -135,6 +192,61 @@ async def test_f16_what_must_hold_in_the_transaction(data: Path) -> None:
         assert await node.rows("SELECT * FROM quota WHERE used <> 0") == []
         assert await node.count("submission") == 0
         assert await code("main.test", to=REGISTERED) == 200
+
+
+async def test_f16_the_sending_domain_is_verified(data: Path) -> None:
+    """That of the API user, or the one that `send_domain` names instead; a label that is not there is asked for later."""
+    async with serving(data, "node.roles=api", clock=ManualClock()) as node:
+        own, other = node.accounts["main"]["domain"], "second.example"
+        await node.call("/domain/add", {**node.user("main.trigger"), "name": other})
+
+        async def verified(name: str, mask: int) -> None:
+            await node.change("UPDATE domain SET verified = $1 WHERE name = $2", mask, name)
+            node.pass_time(seconds=2)  # the caller is trusted for one
+
+        async def answer(send_domain: str = "", **fields: Any) -> tuple[int, str]:
+            x = {"to": ["ann@example.net"], "send_domain": send_domain} if send_domain else None
+            found = await node.send(xsmtpapi=x, to="ann@example.net", **fields)
+            return found["statusCode"], found["message"]
+
+        wrong = {"labelId": "999999", "labelName": ""}
+        assert (await answer(other, **wrong))[0] == 41014
+        await verified(own, 3)
+        assert await answer(**wrong) == (6001, "sender domain not verified")
+        assert (await answer(own, **wrong))[0] == 41014
+        await verified(other, 7)
+        assert (await answer(other, **wrong))[0] == 40106
+        assert await used_up(node) == []
+        assert (await answer(other))[0] == 200
+        await verified(own, 7)
+        assert (await answer())[0] == 200
+
+
+async def test_f16_a_list_is_known_and_has_members(place: Place) -> None:
+    """Of several lists all must be; the first that is refused takes nothing along."""
+    async with serving(place.data, "node.roles=api", url=place.url) as node:
+        user = node.user("main.batch")
+        for alias, members in {"full": "a@example.net", "empty": ""}.items():
+            address = f"{alias}@maillist.example.org"
+            await node.call("/addresslist/add", {**user, "address": address, "name": alias})
+            if members:
+                await node.call("/addressmember/add", {**user, "address": address, "members": members})
+
+        async def code(*aliases: str, **fields: Any) -> int:
+            to = ";".join(f"{alias}@maillist.example.org" for alias in aliases)
+            return int((await node.send("main.batch", to=to, useAddressList="true", sendRequestId="r1", **fields))["statusCode"])
+
+        assert await code("none", labelId="999999") == 40106
+        assert await code("full", "none", "empty", labelName="spring") == 40863
+        assert await code("full", "empty", labelName="spring") == 40255
+        assert await used_up(node) == []
+        assert await code("full") == 40821  # with the id that the refused ones had
+
+
+async def used_up(node: Served) -> list[str]:
+    """The tables in which an acceptance left anything."""
+    tables = "submission content staged recipient list_send work event counter quota label request_id"
+    return [table for table in tables.split() if await node.count(table)]
 
 
 async def test_f17_the_quota_is_of_a_day_in_the_zone(place: Place) -> None:

@@ -237,6 +237,29 @@ async def test_f31_mail_exchangers(data: Path, internet: Internet) -> None:
         internet.names.fail("broken.example", "")
 
 
+async def test_f31_a_mail_exchanger_that_was_out_of_reach_is_tried_last(data: Path, internet: Internet) -> None:
+    """The better of two turns away one connection; then it would take mail again, and is asked only when the other is away."""
+    first, second = internet.hosts["mx.example.net"], await internet.add_host("mx2.example.net")
+    internet.add_domain("two.example", first, second)
+    internet.names.add("equal.example", "MX", "10 mx.example.net.", "10 mx2.example.net.")
+    first.temper = Temper(greeting="421 4.3.2 no more connections")
+    async with serving(data, *by_mx(internet)) as node:
+
+        async def hosts_of(to: str) -> set[str]:
+            await node.accepted(to=to)
+            await node.settled()
+            return {mail.host for address in to.split(";") for mail in internet.mailbox.to(address)}
+
+        assert await hosts_of("a@two.example") == {"mx2.example.net"}
+        assert first.connections == 1
+        first.temper = Temper()
+        assert await hosts_of("b@two.example") == {"mx2.example.net"}
+        assert await hosts_of(";".join(f"a{n}@equal.example" for n in range(20))) == {"mx2.example.net"}
+        assert first.connections == 1
+        await second.close()
+        assert await hosts_of("c@two.example") == {"mx.example.net"}
+
+
 async def test_f32_sessions_are_few_and_used_again(data: Path, internet: Internet) -> None:
     host = internet.hosts["mx.example.net"]
     host.temper = Temper(latency_s=0.01)

@@ -14,6 +14,7 @@ from aurorasend.simulator import Internet
 from tests.running import Place, Served, relayed, serving
 
 ALIAS = "news@maillist.example.org"
+OTHER = "other@maillist.example.org"
 STEP = "address_list.step=7"
 
 
@@ -76,6 +77,24 @@ async def test_f49_accepting_a_list_send_stores_no_recipients(place: Place) -> N
         assert await served.rows("SELECT kind FROM work") == [(Kind.LIST,)]
 
 
+async def test_f49_each_list_has_a_queue_entry_and_the_quota_is_that_of_all(place: Place) -> None:
+    async with serving(place.data, "node.roles=api", url=place.url) as served:
+        await fill(served, 16)
+        await fill(served, 5, OTHER)
+        first, second = (await sent(served, ALIAS, OTHER))["info"]["maillistTaskId"]
+        tables = ("submission", "content", "list_send", "work", "recipient", "event")
+        assert [await served.count(table) for table in tables] == [2, 1, 2, 2, 0, 0]
+        sends = await served.rows("SELECT id, address, members FROM list_send ORDER BY id")
+        assert sends == [(first, ALIAS, 16), (second, OTHER, 5)]
+        entries = await served.rows("SELECT kind, ref, lease FROM work ORDER BY ref")
+        assert entries == [(Kind.LIST, first, 0), (Kind.LIST, second, 0)]
+        assert await served.rows("SELECT used FROM quota") == [(21,)]
+        if served.running.node.store.engine == "postgres":  # which can tell the transaction of a row
+            kept = ("submission", "content", "list_send", "work", "quota")
+            writers = [row for table in kept for row in await served.rows(f"SELECT xmin::text FROM {table}")]
+            assert len(writers) == 8 and len(set(writers)) == 1
+
+
 async def test_a_member_whose_values_are_too_long_gets_no_mail(place: Place, internet: Internet) -> None:
     async with serving(place.data, relayed(internet), url=place.url) as served:
         await fill(served, 1)
@@ -118,7 +137,7 @@ async def test_every_member_gets_a_mail_of_its_own(place: Place, internet: Inter
 async def test_each_list_of_a_request_is_a_send_with_the_same_content(place: Place, internet: Internet) -> None:
     async with serving(place.data, STEP, relayed(internet), url=place.url) as served:
         await fill(served, 3)
-        await fill(served, 2, "other@maillist.example.org")
+        await fill(served, 2, OTHER)
         answer = await sent(served, ALIAS, "OTHER@maillist.example.org", html="<p>" + "x" * 300_000 + "</p>")
         first, second = answer["info"]["maillistTaskId"]
         assert second == first + 1

@@ -13,6 +13,7 @@ from aurorasend.simulator import Internet, Temper
 from aurorasend.store import node as nodes
 from aurorasend.store.tx import EVER, Tx
 from tests.running import LONG_LEASE, Place, Served, relayed, serving
+from tests.scripted_peer import playing
 
 SCHEDULE = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, HOUR)
 
@@ -143,6 +144,20 @@ async def test_f39_a_refusal_of_us_is_nobodys_bounce(data: Path, internet: Inter
         assert await bounce_list(node) == []
 
 
+@pytest.mark.parametrize("refusal", ["550 5.1.1 no such user", "553 5.7.1 not from your domain", "550 5.1.8 unknown sender"])
+async def test_f39_a_refused_sender_is_not_the_recipients_bounce(data: Path, refusal: str) -> None:
+    """Whatever the words after MAIL FROM are."""
+    dialog = f"<- 220 hi\n-> EHLO localhost\n<- 250 peer\n-> the sender\n<- {refusal}\n-> QUIT\n<- 221 bye"
+    async with playing(dialog) as (peer, hop), serving(data, f"delivery.route=smtp://{hop.address}:{hop.port}") as node:
+        await node.accepted(to="ann@example.net")
+        await node.settled()
+        (heard,) = peer.wrong
+        assert heard.startswith("MAIL FROM:<") and heard.endswith("> instead of the sender")
+        (state, _, tries) = (await node.recipients())["ann@example.net"]
+        assert (state, tries) == (4, 1)
+        assert await bounce_list(node) == []
+
+
 async def test_f40_an_outcome_is_one_transaction(place: Place, internet: Internet) -> None:
     async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
         columns = "account_id, id, url, api_user_id, events, created, updated"
@@ -164,7 +179,8 @@ async def test_f40_an_outcome_is_one_transaction(place: Place, internet: Interne
             about = "(SELECT id FROM recipient WHERE address = 'no-such-user@example.net')"
             writers = await node.rows(
                 f"SELECT xmin::text FROM recipient WHERE id = {about} UNION SELECT xmin::text FROM suppression UNION "
-                f"SELECT xmin::text FROM event WHERE recipient_id = {about} UNION SELECT xmin::text FROM counter WHERE kind = 4"
+                f"SELECT xmin::text FROM event WHERE recipient_id = {about} UNION SELECT xmin::text FROM counter WHERE kind = 4 "
+                f"UNION SELECT xmin::text FROM work WHERE kind = 3 AND ref = (SELECT id FROM event WHERE recipient_id = {about})"
             )
             assert len(writers) == 1
             waiting = "(SELECT id FROM recipient WHERE address = '451@example.net')"
@@ -246,3 +262,28 @@ async def test_f43_explain_tells_it_all(data: Path, internet: Internet) -> None:
         for line, part in zip(life, told, strict=True):
             assert part in line
         assert "other@example.net" not in "\n".join(life)
+
+
+async def test_f43_explain_shows_the_first_500_and_any_other_by_its_email_id(data: Path) -> None:
+    """Of a list send, since no other submission has so many."""
+    async with serving(data, "queue.batch=256") as node:
+        user, news = node.user("main.batch"), "news@maillist.example.org"
+        await node.call("/addresslist/add", {**user, "address": news, "name": "News"})
+        for first in (0, 253):
+            members = ";".join(f"a{n}@example.net" for n in range(first, first + 253))
+            await node.call("/addressmember/add", {**user, "address": news, "members": members})
+        assert (await node.send("main.batch", to=news, useAddressList="true"))["statusCode"] == 40821
+
+        async def all_are_delivered() -> bool:
+            return await node.rows("SELECT count(*) FROM recipient WHERE state = 1") == [(506,)]
+
+        await node.until(all_are_delivered, 20)
+        ((message_id,),) = await node.rows("SELECT message_id FROM submission")
+        accepted, *lines, more = (await node.life(message_id)).splitlines()
+        assert "506 recipients" in accepted and more == "and 6 more recipients: ask for one by its emailId"
+        assert len(lines) == 1000
+        for n in range(500):
+            assert lines[2 * n] == f"recipient {n}: a{n}@example.net: delivered, 1 attempts"
+            assert "attempt 1: deliver" in lines[2 * n + 1]
+        _, person, attempt = (await node.life(f"{message_id}505$a505@example.net")).splitlines()
+        assert person == "recipient 505: a505@example.net: delivered, 1 attempts" and "attempt 1: deliver" in attempt

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from aurorasend.clock import ManualClock
+from tests.mail_request import packed
 from tests.running import Served, serving
 
 
@@ -90,6 +91,29 @@ async def test_f6_the_limit_of_a_minute_is_that_of_all_nodes(data: Path) -> None
         assert await code(other) == 200
 
 
+async def test_f6_the_calls_of_a_minute_are_taken_in_portions(data: Path) -> None:
+    """1000 a minute are taken five at a time; what is not used within five seconds is lost."""
+    clock = ManualClock()
+    async with serving(data, clock=clock) as one, serving(data, clock=clock) as other:
+        await one.change("UPDATE account SET send_rate = 1000 WHERE name = 'rated'")
+
+        async def taken() -> int:
+            return int((await one.rows("SELECT coalesce(sum(portion), 0) FROM allowance"))[0][0])
+
+        async def send(node: Served) -> int:
+            assert (await node.send("rated.trigger"))["statusCode"] == 200
+            return await taken()
+
+        assert [await send(one) for _ in range(6)] == [5] * 5 + [10]
+        assert [await send(other) for _ in range(6)] == [15] * 5 + [20]
+        one.pass_time(seconds=5)
+        assert [await send(node) for node in (one, other)] == [25, 30]
+        columns = "account_id, scope, at, node, portion"  # a third node takes 967
+        await one.change(f"INSERT INTO allowance ({columns}) SELECT account_id, scope, at, 99, 967 FROM allowance LIMIT 1")
+        assert [await send(one) for _ in range(7)] == [997] * 4 + [1000] * 3  # no more than three were left
+        assert (await one.send("rated.trigger"))["statusCode"] == 50001
+
+
 async def test_f6_who_may_not_send_is_not_counted(data: Path) -> None:
     async with serving(data, clock=ManualClock()) as node:
 
@@ -117,6 +141,18 @@ async def test_f7_the_first_wrong_field_answers(data: Path) -> None:
             del wrong[name]
         for table in ("submission", "content", "recipient", "work", "event", "counter", "quota", "label"):
             assert await node.count(table) == 0, table
+
+
+async def test_f7_gzip_is_undone_after_all_fields_are_checked(data: Path) -> None:
+    """`html` and `plain` are declared before `xsmtpapi`, which is before `sendRequestId`."""
+    async with serving(data) as node:
+        right = node.mail(gzipCompress="true", html=packed("<p>Hello</p>"), plain=packed("Hello"))
+        wrong = {"xsmtpapi": "no JSON", "sendRequestId": "x" * 1000, "html": "<p>Hello</p>", "plain": "Hello"}
+        for name, code in {"xsmtpapi": 40817, "sendRequestId": 40902, "html": 40865, "plain": 40866}.items():
+            assert (await node.call("/mail/send", {**right, **wrong}))["statusCode"] == code
+            del wrong[name]
+        assert await node.count("submission") == await node.count("content") == 0
+        assert (await node.call("/mail/send", right))["statusCode"] == 200
 
 
 async def test_f8_a_fault_of_ours_has_an_id_that_the_log_has(data: Path, caplog: pytest.LogCaptureFixture) -> None:
