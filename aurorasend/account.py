@@ -1,6 +1,6 @@
-"""Accounts, their API users, SMS users and sending domains, and who a caller is.
+"""Accounts, what an operator sets of them, their API users, SMS users and sending domains, and who a caller is.
 
-Called by endpoint (authenticator), api, submission and sms. Calls store and secret.
+Called by endpoint (authenticator), api, submission, sms and operate. Calls store and secret.
 Always: a key is known here only as its hash (API) or sealed (SMS); a changed key works at once, a replaced one for
 the grace period (conventions §3.3). What is read is kept for a second, so another change counts within one.
 """
@@ -8,13 +8,15 @@ the grace period (conventions §3.3). What is read is kept for a second, so anot
 import asyncio
 import ipaddress
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NewType
 
 from aurorasend.clock import SECOND, Clock
+from aurorasend.config.kinds import SWITCH, Kind, number
 from aurorasend.permission import denied_calls
 from aurorasend.secret import Vault, matches
 from aurorasend.store import account as rows
-from aurorasend.store.domain import is_usable
+from aurorasend.store.domain import TEST, is_usable
 from aurorasend.store.tx import Row, Store, Tx
 
 AccountId = NewType("AccountId", int)
@@ -27,11 +29,12 @@ Addresses = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | tuple[ipaddres
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A sending domain; `verified` says that it can be sent with (management.md §5.2)."""
+    """A sending domain; `verified`: it can be sent with; `is_test`: it is the operator's own (management.md §5.2)."""
 
     id: int
     name: str
     verified: bool
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Account:
     sms: bool
     alternative: bool
     bounce_interception: bool
+    send_domain: bool
     check_balance: bool
     daily_quota: int | None
     send_rate: int | None
@@ -56,6 +60,63 @@ class Account:
     api_user_limit: int | None
     manual_audit: bool | None
     allowed: tuple[Addresses, ...] | None  # IP allowlist, None when it is off
+
+
+class UnsubscribeScope(IntEnum):
+    """Whose mail an unsubscription ends (data.md §8.4): its API_USER's, all, or that of those it covers."""
+
+    OWN = 1
+    ALL = 2
+    CUSTOM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A switch or limit that an operator sets: a column of the account's row. None, if `optional`: the setting decides."""
+
+    name: str
+    kind: Kind[int]
+    optional: bool
+    doc: str
+
+    def read(self, text: str) -> int | None:
+        """Raises ValueError."""
+        return None if self.optional and text in ("", DEFAULT) else int(self.kind.read(text))
+
+    @property
+    def form(self) -> str:
+        """What completes the sentence "write ..."."""
+        return f'{self.kind.form}, or "{DEFAULT}"' if self.optional else self.kind.form
+
+    def shown(self, value: int | None) -> int | bool | None:
+        return bool(value) if self.kind is SWITCH and value is not None else value
+
+
+DEFAULT = "default"
+_RATE = number(1, 10**9)  # as the settings that they replace
+OPTIONS = (
+    Option("frozen", SWITCH, False, "nobody of the account may call"),
+    Option("paying", SWITCH, False, "it may use address lists, and need not offer to unsubscribe"),
+    Option("calendar", SWITCH, False, "it may send appointments"),
+    Option("sms", SWITCH, False, "it may send short messages"),
+    Option("alternative", SWITCH, False, "a mail may have both html and plain"),
+    Option("bounce_interception", SWITCH, False, "addresses on the bounce list are not mailed"),
+    Option("send_domain", SWITCH, False, "a send may name another sending domain of the account"),
+    Option(
+        "unsubscribe_scope",
+        number(min(UnsubscribeScope), max(UnsubscribeScope)),
+        False,
+        "an unsubscription counts for 1 its API user, 2 all, 3 those that unsubscribe-covers names",
+    ),
+    Option("check_balance", SWITCH, False, "mail is paid for from the balance"),
+    Option("daily_quota", number(0, 10**12 - 1), True, "recipients a day"),
+    Option("send_rate", _RATE, True, "sending requests a minute of an API user"),
+    Option("query_rate", _RATE, True, "calls of data/emailStatus a minute of an API user"),
+    Option("template_limit", number(1, 100_000), True, "mail templates"),
+    Option("domain_limit", number(0, 100_000), True, "sending domains, the test domain apart"),
+    Option("api_user_limit", number(1, 100_000), True, "API users, test users apart"),
+    Option("manual_audit", SWITCH, True, "templates wait for a person"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +271,8 @@ def _proves(known: _Known, key: str, now_us: int) -> bool:
 
 
 def _account(row: Row, entries: list[str]) -> Account:
-    account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *limits = row[: rows.ACCOUNT_COLUMNS]
-    ip_filter, check, quota, send, query, templates, domains, api_users, manual = limits
+    account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *rest = row[: rows.ACCOUNT_COLUMNS]
+    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, manual = rest
     return Account(
         id=AccountId(account_id),
         name=name,
@@ -222,6 +283,7 @@ def _account(row: Row, entries: list[str]) -> Account:
         sms=bool(sms),
         alternative=bool(alternative),
         bounce_interception=bool(interception),
+        send_domain=bool(send_domain),
         check_balance=bool(check),
         daily_quota=quota,
         send_rate=send,
@@ -237,15 +299,15 @@ def _account(row: Row, entries: list[str]) -> Account:
 def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
     (
         (user_id, email_type, is_test, open_, click, unsubscribe, match, permission, key_hash, old_hash, old_until),
-        (domain_id, domain_name, verified),
-    ) = row[rows.ACCOUNT_COLUMNS : -3], row[-3:]
+        (domain_id, domain_name, verified, domain_type),
+    ) = row[rows.ACCOUNT_COLUMNS : -4], row[-4:]
     caller = ApiUser(
         account=_account(row, entries),
         id=user_id,
         name=name,
         email_type=email_type,
         is_test=bool(is_test),
-        domain=Domain(domain_id, domain_name, is_usable(verified)),
+        domain=Domain(domain_id, domain_name, is_usable(verified), domain_type == TEST),
         open=bool(open_),
         click=bool(click),
         unsubscribe=bool(unsubscribe),

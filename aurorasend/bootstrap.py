@@ -82,7 +82,7 @@ async def make(store: Store, vault: Vault, settings: Settings, names: list[str])
         known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         for name in names:
             if name not in known:
-                account = await asyncio.to_thread(_new_account, name, WANTED[name])
+                account = await asyncio.to_thread(_new_account, name, WANTED[name], settings.domain.platform)
                 # Kept first: when the store fails afterwards, the next run makes the account with these keys.
                 _write(path, {**known, name: account, "pending": name})
                 known[name] = account
@@ -94,7 +94,12 @@ async def make(store: Store, vault: Vault, settings: Settings, names: list[str])
         return {name: known[name]["shown"] for name in names}
 
 
-def _new_account(name: str, wanted: Wanted) -> dict[str, Any]:
+def random_name(platform: str) -> str:
+    """A name for the test domain of a new account (management.md §5.2)."""
+    return f"{secrets.token_hex(5)}.{platform}"
+
+
+def _new_account(name: str, wanted: Wanted, platform: str) -> dict[str, Any]:
     """Everything that is random about an account, in the form of the file."""
     mark = secrets.token_hex(3)
     users = {
@@ -108,7 +113,8 @@ def _new_account(name: str, wanted: Wanted) -> dict[str, Any]:
         "sms": {"smsUser": f"{name}_sms_{mark}", "smsKey": new_key()},
         "tracking": f"track.{name}.{mark}.example.com",
     }
-    return {"shown": shown, "dkim": dump_key(make_rsa_key()).hex()}
+    keys = {"dkim": dump_key(make_rsa_key()).hex(), "test_dkim": dump_key(make_rsa_key()).hex()}
+    return {"shown": shown, "test_domain": random_name(platform), **keys}
 
 
 async def _insert(tx: Tx, vault: Vault, name: str, made: dict[str, Any]) -> None:
@@ -118,9 +124,8 @@ async def _insert(tx: Tx, vault: Vault, name: str, made: dict[str, Any]) -> None
     account_id = await rows.add_account(tx, name, wanted.region, app_key, wanted.settings)
     if account_id is None:
         return
-    dkim_key = bytes.fromhex(made["dkim"])
-    keys = (public_text(load_key(dkim_key)), vault.seal(dkim_key, "dkim"))
-    domain_id = await rows.add_domain(tx, account_id, shown["domain"], SELECTOR, keys)
+    domain_id = await rows.add_domain(tx, account_id, shown["domain"], SELECTOR, _keys(vault, made["dkim"]))
+    await rows.add_test_domain(tx, account_id, made["test_domain"], SELECTOR, _keys(vault, made["test_dkim"]))
     await rows.add_tracking_domain(tx, account_id, shown["tracking"])
     for kind in ("trigger", "batch", "test"):
         user = rows.NewApiUser(
@@ -134,6 +139,12 @@ async def _insert(tx: Tx, vault: Vault, name: str, made: dict[str, Any]) -> None
     sms = shown["sms"]
     await rows.add_sms_user(tx, account_id, sms["smsUser"], vault.seal(sms["smsKey"].encode(), "sms"))
     await rows.add_sms_template(tx, account_id, SMS_TEMPLATE, "Verification code", SMS_TEXT)
+
+
+def _keys(vault: Vault, dumped: str) -> tuple[str, bytes]:
+    """A DKIM key of the file as the store has it: public, and private sealed."""
+    key = bytes.fromhex(dumped)
+    return public_text(load_key(key)), vault.seal(key, "dkim")
 
 
 def _regions(settings: Settings) -> dict[str, str]:

@@ -7,9 +7,10 @@ that something else may refuse too go through `charge`, which comes before they 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from aurorasend.account import ApiUser
+import msgspec
+
+from aurorasend.account import ApiUser, Domain
 from aurorasend.clock import day
 from aurorasend.codes import Code, Refused
 from aurorasend.config import Settings
@@ -21,11 +22,11 @@ class Overrun(Exception):
     """Together they are too many for a quota. Nothing of the transaction may stay: each is to be charged by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """`mails` recipients of one submission, accepted at `created`; `matches` is the verdict of content matching."""
+class Bill(msgspec.Struct, frozen=True):
+    """`mails` recipients of one submission from `domain`, accepted at `created`; `matches` is the verdict of content matching."""
 
     caller: ApiUser
+    domain: Domain
     mails: int
     created: int
     matches: bool
@@ -33,7 +34,13 @@ class Bill:
     @property
     def plain(self) -> bool:
         """Whether nothing but the account's quota can refuse it."""
-        return not self.caller.account.check_balance and not self.caller.is_test and self.matches
+        return not self.caller.account.check_balance and not self.tests and self.matches
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """What of it is for tests, and has a small quota of its own (conventions.md §8, management.md §5.2)."""
+        user = (f"api:{self.caller.id}",) if self.caller.is_test else ()
+        return (*user, f"domain:{self.domain.id}") if self.domain.is_test else user
 
 
 class Charges:
@@ -64,29 +71,21 @@ class Charges:
         return refused
 
     async def _use_quotas(self, tx: Tx, bill: Bill) -> Refused | None:
-        """The account's quota, that of a test user, then matching."""
-        if not await self._use_quota(tx, bill, bill.mails):
-            return Refused(Code.QUOTA_EXCEEDED)
-        refused: Refused | None = None
-        if not await self._use_test_quota(tx, bill, bill.mails):
-            refused = Refused(Code.QUOTA_EXCEEDED)
-        elif not bill.matches:
-            refused = Refused(Code.MATCH_FAILED)
-            await self._use_test_quota(tx, bill, -bill.mails)
-        if refused is not None:
-            await self._use_quota(tx, bill, -bill.mails)
-        return refused
+        """The account's quota, those of a test user and a test domain, then matching."""
+        today = day(bill.created, self._zone)  # in the API's zone (conventions.md §8)
+        quotas = [(today, self._limit(bill)), *((f"{today} {test}", self._test) for test in bill.tests)]
+        for n, (name, limit) in enumerate(quotas):
+            if not await accounts.use_quota(tx, bill.caller.account.id, name, bill.mails, limit):
+                await self._give_back(tx, bill, quotas[:n])
+                return Refused(Code.QUOTA_EXCEEDED)
+        if not bill.matches:
+            await self._give_back(tx, bill, quotas)
+            return Refused(Code.MATCH_FAILED)
+        return None
 
-    async def _use_quota(self, tx: Tx, bill: Bill, mails: int) -> bool:
-        """Recipients accepted today, in the API's zone (conventions.md §8)."""
-        today = day(bill.created, self._zone)
-        return await accounts.use_quota(tx, bill.caller.account.id, today, mails, self._limit(bill))
-
-    async def _use_test_quota(self, tx: Tx, bill: Bill, mails: int) -> bool:
-        if not bill.caller.is_test:
-            return True
-        today = f"{day(bill.created, self._zone)} api:{bill.caller.id}"
-        return await accounts.use_quota(tx, bill.caller.account.id, today, mails, self._test)
+    async def _give_back(self, tx: Tx, bill: Bill, quotas: Sequence[tuple[str, int]]) -> None:
+        for name, limit in quotas:
+            await accounts.use_quota(tx, bill.caller.account.id, name, -bill.mails, limit)
 
     def _limit(self, bill: Bill) -> int:
         own = bill.caller.account.daily_quota

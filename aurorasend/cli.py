@@ -14,6 +14,7 @@ import click
 
 from aurorasend import bootstrap as bootstrapping
 from aurorasend import operate
+from aurorasend.account import OPTIONS
 from aurorasend.codes import Unavailable
 from aurorasend.config import Settings, WrongSetting, load, remember
 from aurorasend.explain import UnknownId
@@ -179,6 +180,52 @@ def add_account(data: Path, assignments: Sequence[str], region: str | None, doma
         raise click.BadParameter(f"{region} is none of {', '.join(settings.region.names)}", param_hint="--region")
     with told_in_a_sentence():
         show(operate.add_account(settings, name, region or settings.region.default, domain))
+
+
+def _of_options() -> str:
+    """The words of `set` on what can be set; click leaves lines after \b as they are."""
+    width = max(len(one.name) for one in OPTIONS)
+    lines = [f"{one.name:{width}}  {one.doc}: {one.form}" for one in OPTIONS]
+    return "\n".join(["Change switches and limits of an account; a running server follows within a second.", "", "\b", *lines])
+
+
+@account.command("set", help=_of_options())
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("changes", nargs=-1, required=True, metavar="NAME=VALUE...")
+def set_account(data: Path, assignments: Sequence[str], account_id: int, changes: Sequence[str]) -> None:
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_account_options(settings, account_id, changes)
+        show(operate.account_options(settings, account_id))
+
+
+@account.command("show")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+def show_account(data: Path, assignments: Sequence[str], account_id: int) -> None:
+    """Print the switches and limits of an account; null is where the setting decides."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.account_options(settings, account_id))
+
+
+@account.command("unsubscribe-covers")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("api_user")
+@click.argument("others", nargs=-1, metavar="[OTHER]...")
+def set_unsubscribe_covers(data: Path, assignments: Sequence[str], account_id: int, api_user: str, others: Sequence[str]) -> None:
+    """Have who unsubscribes from API_USER not be mailed by the OTHERs either, instead of those named before.
+
+    It counts while the account's unsubscribe_scope is 3.
+    """
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_unsubscribe_covers(settings, account_id, api_user, others)
 
 
 @main.group()

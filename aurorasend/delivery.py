@@ -40,8 +40,7 @@ LARGE_AGAIN_US = 5 * SECOND  # who got no place is asked again after this
 SIGNERS = 4096  # keys of sending domains kept in memory
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """What the next hop is given."""
 
     mail_from: str
@@ -62,8 +61,7 @@ class Route(Protocol):
         """Leave all next hops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """A recipient that is to be tried now."""
 
     claimed: Claimed
@@ -85,8 +83,7 @@ class _Read:
     listed: suppression.Listed
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What `record` writes of an attempt."""
 
     due: Due

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from aurorasend import queue
 from aurorasend.clock import HOUR, SECOND, Clock
 from aurorasend.codes import Unavailable
@@ -37,8 +39,7 @@ FAULTY_US = HOUR  # an entry that a fault of ours keeps from being tried is trie
 FAULTY_TRIES = 100  # and is parked when it has been tried so often: four days, longer than any mail is tried
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What became of a claimed entry. `again` says when it is due once more, None that it is final; `report` is for
     the crew's `record`."""
 
@@ -265,7 +266,8 @@ class Dispatcher:
             wanted = sorted(by_lane[name], key=lambda one: (one[0].account_id, one[0].priority))
             if not wanted:
                 await queue.release_lane(tx, name, worker, self._lanes[name].touched)
-            elif name in ours or await queue.lease_lane(tx, name, worker):
+            # In doubt about a claim it may be ours no longer: the claim may have given it up.
+            elif (name in ours and self._doubt_since is None) or await queue.lease_lane(tx, name, worker):
                 claimed += [(key, await queue.claim(tx, key, now_us, count, worker)) for key, count in wanted]
         return claimed
 
@@ -322,7 +324,10 @@ class Dispatcher:
     # -- attempts
 
     def _add_runners(self, lane: _Lane) -> None:
-        """As many as there are entries to try: one that is slow must not hold up others."""
+        """As many as there are entries to try: one that is slow must not hold up others. None once we stop: what a turn that
+        is not over yet claims comes back with the farewell."""
+        if self._draining:
+            return
         waiting = sum(len(some) for some in lane.pending.values())
         while lane.runners < min(self._sizes.runners, lane.trying + waiting):
             lane.runners += 1

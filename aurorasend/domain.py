@@ -160,8 +160,10 @@ class Domains:
         return await self._store.write(unit)
 
     async def renew_key(self, account_id: int, name: str) -> Domain:
-        """A new selector and key; the DKIM record must be published anew. Raises Refused (41014)."""
-        await self.get(account_id, name)
+        """A new selector and key; the DKIM record must be published anew. Raises Refused (41014; 6001 for a test domain, whose
+        records its account cannot publish)."""
+        if (await self.get(account_id, name)).type == rows.TEST:
+            raise Refused(Code.NOT_PERMITTED, "a test domain is the platform's")
         keys, now_us = await self._new_keys(), self._clock.now_us()
 
         async def unit(tx: Tx) -> Domain:

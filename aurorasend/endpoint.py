@@ -96,8 +96,7 @@ class Host(Protocol):
     def allowance(self) -> Allowance: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[C]):
+class Call(msgspec.Struct, Generic[C], frozen=True):
     """One request on its way through an endpoint. `peer` is the client's address, `raw` all parameters as they came."""
 
     node: "Node"
@@ -115,8 +114,7 @@ else:
     ApiCall = SmsCall = Call
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a handler returns when its code is not 200 (40821, 40401, 311)."""
 
     code: Code
@@ -270,8 +268,7 @@ class Catalogue:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What http read of a request."""
 
     query: bytes

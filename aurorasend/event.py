@@ -6,7 +6,6 @@ hour of the send request, however late the event (data.md §2.4).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -48,8 +47,7 @@ BY_NAME = {kind.told: kind for kind in Kind if kind.told}
 BY_NUMBER = {kind.number: kind for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """The send request that an event belongs to: where it counts, and whose webhooks hear of it."""
 
     account_id: int
@@ -59,8 +57,7 @@ class Origin:
     requested: int  # UTC microseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """`id` comes from ids.Ids. `recipient_id` is 0 for events of a whole request; `domains` counts the recipients of
     each domain that the event is about. `detail` holds what only this kind has (text, sub status, address ...)."""
 
@@ -71,7 +68,7 @@ class Event:
     recipient_id: int = 0
     domains: tuple[tuple[str, int], ...] = ()
     sub_status: int = 0
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = {}
 
 
 def domain_of(address: str) -> str:

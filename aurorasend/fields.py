@@ -198,6 +198,11 @@ class Form(Generic[T]):
             each.name: _slot(parameters, each, hints[each.name])
             for each in dataclasses.fields(parameters)  # type: ignore[arg-type]
         }
+        self._defaults = {
+            each.name: each.default
+            for each in dataclasses.fields(parameters)  # type: ignore[arg-type]
+            if each.default is not _MISSING
+        }
         self._check: Callable[[T], None] | None = getattr(parameters, "check", None)
         checks = {name.removeprefix("check_"): getattr(parameters, name) for name in dir(parameters) if name.startswith("check_")}
         if unknown := checks.keys() - self.slots.keys():
@@ -232,7 +237,8 @@ class Form(Generic[T]):
                     values[name] = value
             if check is not None:
                 check(seen)
-        read = self.parameters(**values)
+        read = object.__new__(self.parameters)
+        read.__dict__.update(self._defaults | values)  # what its __init__ would do, which is slow where it is frozen
         if self._check is not None:
             self._check(read)
         return read
@@ -243,7 +249,9 @@ def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object) -> Slo
     where = f"{parameters.__qualname__}.{each.name}"
     if found is None:
         raise TypeError(f"{where} is not annotated with a Field")
-    has_default = each.default is not _MISSING or each.default_factory is not _MISSING
+    has_default = each.default is not _MISSING
+    if each.default_factory is not _MISSING:
+        raise TypeError(f"{where}: defaults are values, which all requests share")
     if isinstance(found, Field) and not has_default and (found.empty is None or found.required is not None):
         raise TypeError(f"{where}: what is required has a code for empty; what is required sometimes has a default")
     if found.when is not None and not has_default:

@@ -7,11 +7,13 @@ import asyncio
 import dataclasses
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from aurorasend import list_send, queue
+from aurorasend.account import OPTIONS
 from aurorasend.address import ascii_domain
+from aurorasend.bootstrap import random_name
 from aurorasend.clock import SystemClock, utc
 from aurorasend.codes import Refused
 from aurorasend.config import Settings
@@ -19,12 +21,15 @@ from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, publ
 from aurorasend.explain import explain
 from aurorasend.secret import Vault, hash_key, new_key, open_vault
 from aurorasend.store import account as rows
+from aurorasend.store import api_user as api_users
 from aurorasend.store import bootstrap as new_rows
 from aurorasend.store import open_store
 from aurorasend.store import queue as queue_rows
+from aurorasend.store import suppression as suppressions
 from aurorasend.store import template as template_rows
+from aurorasend.store.domain import TEST
 from aurorasend.store.migrate import migrate
-from aurorasend.store.tx import EVER, Store, Tx
+from aurorasend.store.tx import EVER, Row, Store, Tx
 from aurorasend.template import Stat, Template, judge
 
 T = TypeVar("T")
@@ -69,10 +74,10 @@ def release_parked(settings: Settings) -> int:
     """Have what a fault of ours kept from being tried, or from being recorded after it was tried, tried again."""
 
     async def release(store: Store) -> int:
-        now_us, total, some = SystemClock().now_us(), 0, RELEASED_AT_ONCE
-        while some == RELEASED_AT_ONCE:
-            some = await store.write(lambda tx: queue.release_parked(tx, now_us, RELEASED_AT_ONCE))
-            total += some
+        now_us, total, last = SystemClock().now_us(), 0, (0, 0)
+        # In their order, so that each is released once, though it may be parked again meanwhile.
+        while some := await store.write(lambda tx, after=last: queue.release_parked(tx, after, now_us, RELEASED_AT_ONCE)):  # type: ignore[misc]
+            total, last = total + len(some), some[-1]
         return total
 
     return _with_store(settings, release)
@@ -83,16 +88,56 @@ def list_accounts(settings: Settings) -> list[dict[str, object]]:
     return [{"id": row[0], "name": row[1], "region": row[2]} for row in found]
 
 
+def account_options(settings: Settings, account_id: int) -> dict[str, object]:
+    """The switches and limits of an account, and whose mail its API users' unsubscriptions end besides their own."""
+
+    async def unit(tx: Tx) -> tuple[Row | None, dict[str, list[str]]]:
+        return await rows.options(tx, account_id, [one.name for one in OPTIONS]), await suppressions.covers(tx, account_id)
+
+    found, covers = _with_store(settings, lambda store: store.read(unit))
+    if found is None:
+        raise _no_account(account_id)
+    shown = {one.name: one.shown(value) for one, value in zip(OPTIONS, found, strict=True)}
+    return {"id": account_id, **shown, "unsubscribe_covers": covers}
+
+
+def set_account_options(settings: Settings, account_id: int, assignments: Sequence[str]) -> None:
+    """Each of `assignments` is NAME=VALUE; all are done or none. A running server follows within account.KEPT_US."""
+    values = dict([_option(assignment) for assignment in assignments])
+    if not _with_store(settings, lambda store: store.write(lambda tx: rows.set_options(tx, account_id, values))):
+        raise _no_account(account_id)
+
+
+def set_unsubscribe_covers(settings: Settings, account_id: int, api_user: str, others: Sequence[str]) -> None:
+    """Whose mail an unsubscription from `api_user` ends besides its own, where the account's unsubscribe_scope is 3."""
+
+    async def unit(tx: Tx) -> None:
+        await rows.lock(tx, account_id)
+        if await rows.options(tx, account_id, ["id"]) is None:
+            raise _no_account(account_id)
+        ids = {}
+        for name in (api_user, *others):
+            found = await api_users.get(tx, account_id, name)
+            if found is None:
+                raise Impossible(f"The account {account_id} has no API user {name}.")
+            ids[name] = found.id
+        own = ids.pop(api_user)
+        await suppressions.set_covers(tx, account_id, own, list(ids.values()))
+
+    _with_store(settings, lambda store: store.write(unit))
+
+
 def list_domains(settings: Settings, account_id: int) -> list[dict[str, object]]:
     found = _with_store(settings, lambda store: store.read(lambda tx: rows.domains_of(tx, account_id)))
-    return [{"id": row[0], "name": row[1], "verified": bool(row[2])} for row in found]
+    return [{"id": row[0], "name": row[1], "verified": bool(row[2]), "test": row[4] == TEST} for row in found]
 
 
 def add_account(settings: Settings, name: str, region: str, domain: str) -> dict[str, Any]:
-    """A new account with a sending domain, an API user of each type and an SMS user, and their keys in clear."""
+    """A new account with a sending domain, a test domain, an API user of each type and an SMS user, and their keys in clear."""
     if not _is_account(name):
         raise Impossible("An account's name has 1 to 32 letters, digits, _ or -.")
     domain, key, vault = _domain_name(domain), make_rsa_key(), open_vault(settings.data / "master.key")
+    test_domain, test_key = random_name(settings.domain.platform), make_rsa_key()
     mark = secrets.token_hex(3)  # names of users are unique in the whole store
     users = {kind: {"apiUser": f"{name}_{kind}_{mark}", "apiKey": new_key()} for kind in EMAIL_TYPES}
     sms = {"smsUser": f"{name}_sms_{mark}", "smsKey": new_key()}
@@ -102,7 +147,8 @@ def add_account(settings: Settings, name: str, region: str, domain: str) -> dict
         account_id = await new_rows.add_account(tx, name, region, vault.seal(app_key.encode(), "app key"), {})
         if account_id is None:
             raise Impossible(f"There is an account {name} already.")
-        domain_id = await _insert_domain(tx, account_id, domain, vault, key)
+        domain_id = await new_rows.add_domain(tx, account_id, domain, SELECTOR, _kept(vault, key))
+        await new_rows.add_test_domain(tx, account_id, test_domain, SELECTOR, _kept(vault, test_key))
         for kind, user in users.items():
             made = new_rows.NewApiUser(user["apiUser"], hash_key(user["apiKey"]), EMAIL_TYPES[kind], False, False)
             await new_rows.add_api_user(tx, account_id, domain_id, made)
@@ -111,7 +157,7 @@ def add_account(settings: Settings, name: str, region: str, domain: str) -> dict
 
     account_id = _with_store(settings, lambda store: store.write(unit))
     shown = {"id": account_id, "name": name, "region": region, "appKey": app_key, **users, "sms": sms}
-    return shown | {"domain": _records(domain, key)}
+    return shown | {"domain": _records(domain, key), "testDomain": _records(test_domain, test_key)}
 
 
 def add_domain(settings: Settings, account_id: int, name: str) -> dict[str, str]:
@@ -120,10 +166,10 @@ def add_domain(settings: Settings, account_id: int, name: str) -> dict[str, str]
 
     async def unit(tx: Tx) -> None:
         if account_id not in (row[0] for row in await rows.every(tx)):
-            raise Impossible(f"There is no account {account_id}.")
+            raise _no_account(account_id)
         if await rows.domain(tx, account_id, name):
             raise Impossible(f"The account has the domain {name} already.")
-        await _insert_domain(tx, account_id, name, vault, key)
+        await new_rows.add_domain(tx, account_id, name, SELECTOR, _kept(vault, key))
 
     _with_store(settings, lambda store: store.write(unit))
     return _records(name, key)
@@ -169,9 +215,26 @@ def pause_list_send(settings: Settings, account_id: int, send_id: int, *, pause:
         raise Impossible(f"The account {account_id} has no list send {send_id}.")
 
 
-async def _insert_domain(tx: Tx, account_id: int, name: str, vault: Vault, key: PrivateKey) -> int:
-    keys = (public_text(key), vault.seal(dump_key(key), "dkim"))
-    return await new_rows.add_domain(tx, account_id, name, SELECTOR, keys)
+def _option(assignment: str) -> tuple[str, int | None]:
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise Impossible(f"{assignment!r} is not of the form NAME=VALUE.")
+    for one in OPTIONS:
+        if one.name == name:
+            try:
+                return name, one.read(text.strip())
+            except ValueError:
+                raise Impossible(f"{name} cannot be {text!r}: write {one.form}.") from None
+    raise Impossible(f"An account has no {name!r}; it has {', '.join(one.name for one in OPTIONS)}.")
+
+
+def _no_account(account_id: int) -> Impossible:
+    return Impossible(f"There is no account {account_id}.")
+
+
+def _kept(vault: Vault, key: PrivateKey) -> tuple[str, bytes]:
+    """A DKIM key as the store has it: public, and private sealed."""
+    return public_text(key), vault.seal(dump_key(key), "dkim")
 
 
 def _records(domain: str, key: PrivateKey) -> dict[str, str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+import msgspec
+
 from aurorasend.clock import HOUR
 from aurorasend.store import queue as rows
 from aurorasend.store.tx import Tx
@@ -44,8 +46,7 @@ class Work(NamedTuple):
     ref: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """An entry that a node works on. `tries` counts this attempt too."""
 
     account_id: int
@@ -55,8 +56,7 @@ class Claimed:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(msgspec.Struct, frozen=True):
     """An entry that waits again. `counts` is False when nothing was tried (held, no room)."""
 
     account_id: int
@@ -124,9 +124,10 @@ async def hasten(tx: Tx, account_id: int, entry_id: int, due_us: int) -> None:
     await rows.hasten(tx, account_id, entry_id, due_us)
 
 
-async def release_parked(tx: Tx, now_us: int, limit: int) -> int:
-    """Make up to `limit` entries due that a fault of ours keeps from being tried or recorded; returns how many."""
-    return await rows.release_parked(tx, now_us, limit)
+async def release_parked(tx: Tx, after: tuple[int, int], now_us: int, limit: int) -> list[tuple[int, int]]:
+    """Make up to `limit` entries due that a fault of ours keeps from being tried or recorded, the first after `after`;
+    returns them, as (account_id, id)."""
+    return await rows.release_parked(tx, after, now_us, limit)
 
 
 async def release_lane(tx: Tx, lane: str, node: int, keys: Iterable[Key]) -> None:

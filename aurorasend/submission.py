@@ -8,7 +8,7 @@ success is answered only when it is durable. Many requests share it: what arrive
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ from aurorasend.store import account as accounts
 from aurorasend.store import label as labels
 from aurorasend.store import submission as rows
 from aurorasend.store.contact import AddressList
+from aurorasend.store.domain import TEST
 from aurorasend.store.tx import Store, Tx
 from aurorasend.wake import Wake
 
@@ -41,8 +42,7 @@ AT_ONCE = 2  # transactions under way: one commits while the next is filled
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """One checked request. See content.py; `targets` are in the order of their index (mail.md §6)."""
 
     caller: ApiUser
@@ -61,8 +61,7 @@ class Submission:
     matches: bool = True  # content matching (mail.md §12); False is refused after the quota check
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """`info` of the answer; for a repeated sendRequestId that of the first."""
 
     info: dict[str, Any]
@@ -99,8 +98,7 @@ class _Prepared:
         return (self.submission.caller.account.id, self.scope, key) if key else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(msgspec.Struct, frozen=True):
     """What the transaction found out about a submission it takes."""
 
     prepared: _Prepared
@@ -113,7 +111,7 @@ class _Placed:
     def bill(self) -> Bill:
         submission = self.prepared.submission
         mails = len(submission.targets) + sum(found.members for found in self.lists)
-        return Bill(submission.caller, mails, self.prepared.created, submission.matches)
+        return Bill(submission.caller, self.domain, mails, self.prepared.created, submission.matches)
 
 
 Verdict = Accepted | Refused
@@ -331,7 +329,7 @@ class Submissions:
             found = await accounts.domain(tx, account.id, submission.send_domain.lower())
             if found is None or not found[2]:
                 return Refused(Code.DOMAIN_UNKNOWN)
-            domain = Domain(found[0], found[1], bool(found[2]))
+            domain = Domain(found[0], found[1], bool(found[2]), found[3] == TEST)
         if not domain.verified:
             return Refused(Code.NOT_PERMITTED, message="sender domain not verified")
         name = submission.label_name
@@ -406,7 +404,7 @@ async def _with_labels(tx: Tx, taken: Sequence[_Placed]) -> list[_Placed]:
             continue
         if key not in known:
             known[key] = await labels.get_or_add(tx, *key, one.prepared.created)
-        labelled.append(replace(one, label_id=known[key].id, label_name=known[key].name))
+        labelled.append(msgspec.structs.replace(one, label_id=known[key].id, label_name=known[key].name))
     return labelled
 
 

@@ -4,9 +4,10 @@ Called by delivery and, for what customers see and change of the lists, by api. 
 (the lists), §7.4 (expiry), §11 (what is allowed all the same), §11.4 (order and texts).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from aurorasend.account import UnsubscribeScope
 from aurorasend.address import normalise
 from aurorasend.clock import DAY, HOUR
 from aurorasend.codes import Code, Refused
@@ -14,7 +15,7 @@ from aurorasend.outcome import Fate, Outcome
 from aurorasend.store import api_user as api_users
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Search
-from aurorasend.store.tx import EVER, Tx
+from aurorasend.store.tx import EVER, Row, Tx
 
 TENCENT = frozenset({"qq.com", "vip.qq.com", "foxmail.com"})  # data.md §7.4
 FIRST_STRIKES = (HOUR, 4 * HOUR, 8 * HOUR, DAY)  # data.md §7.4, then doubling
@@ -34,7 +35,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What the lists of one account say of the addresses that were asked for, by `key_of` and domain key."""
+    """What the lists of one account say of the addresses that were asked for, by `key_of` and domain key. An unsubscription
+    stands there for each API_USER whose mail it ends (data.md §8.4)."""
 
     entries: dict[str, list[Entry]]
 
@@ -77,9 +79,21 @@ def domain_key(address: str) -> str:
 async def look_up(tx: Tx, account_id: int, addresses: Iterable[str], now_us: int) -> Listed:
     keys = sorted({key for address in addresses for key in (key_of(address), domain_key(address))})
     entries: dict[str, list[Entry]] = {}
-    for key, name, scope, kind in await rows.find(tx, account_id, keys, now_us):
-        entries.setdefault(key, []).append(Entry(name, scope, kind))
+    found = await rows.find(tx, account_id, keys, now_us)
+    covered = await _covered(tx, account_id, found)
+    for key, name, scope, kind, _ in found:
+        scopes = covered(scope) if name == "unsubscribe" else (scope,)
+        entries.setdefault(key, []).extend([Entry(name, each, kind) for each in scopes])
     return Listed(entries)
+
+
+async def _covered(tx: Tx, account_id: int, found: Sequence[Row]) -> Callable[[str], Sequence[str]]:
+    """The scopes in which an unsubscription counts, by the scope in which it was made."""
+    widest = found[0][-1] if any(name == "unsubscribe" for _, name, *_ in found) else UnsubscribeScope.OWN
+    if widest == UnsubscribeScope.ALL:
+        return lambda _: ("",)
+    covers = await rows.covers(tx, account_id) if widest == UnsubscribeScope.CUSTOM else {}
+    return lambda scope: (scope, *covers.get(scope, ()))
 
 
 def bounce_life(address: str, strikes: int) -> int:

@@ -15,7 +15,7 @@ import asyncpg
 
 log = logging.getLogger(__name__)
 
-QUIET_S = 0.005  # hints to others are gathered for so long
+QUIET_S = 0.02  # the first hint goes at once, what comes in so long after it goes together
 CHANNEL = "aurorasend_work"
 RECONNECT_S = 1.0
 

@@ -113,6 +113,15 @@ def names_recipients(text: str) -> bool:
         return False
 
 
+def names_domain(text: str) -> bool:
+    """Whether `text` asks for another sending domain, right or wrong."""
+    try:
+        asked = _members(text).get("send_domain")
+    except Refused:
+        return False
+    return asked is not None and bytes(asked).strip(b'" ') != b""
+
+
 def scalar_text(raw: msgspec.Raw) -> str:
     """A JSON value as it is printed in a mail (spec §8.4). Raises msgspec.DecodeError."""
     octets = bytes(raw)

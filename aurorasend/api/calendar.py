@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
@@ -292,6 +292,7 @@ def may_send_calendar(call: ApiCall) -> None:
         raise Refused(Code.NOT_PERMITTED)
     if mail.asks_for_lists(call):
         raise Refused(Code.ADDRESS_LIST_NOT_ALLOWED)
+    mail.may_choose_domain(call)
 
 
 @endpoint(
@@ -325,7 +326,7 @@ async def _read(call: ApiCall, p: SendCalendar, invite: Invite) -> Submission:
     built = calendar.build(p.appointment(call.node.zone), invite, cancel=p.is_cancel, now=now)
     submission = mail.submission_of(caller, p, structs.replace(content, calendar=built), p.attachments)
     matches = not caller.content_match or await mail.matches(call, content)
-    return replace(submission, invite=invite, matches=matches)
+    return structs.replace(submission, invite=invite, matches=matches)
 
 
 ENDPOINTS = (send_calendar,)

@@ -9,7 +9,7 @@ import zlib
 from base64 import b64decode
 from binascii import Error as BadEncoding
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
@@ -196,10 +196,17 @@ def asks_for_lists(call: ApiCall) -> bool:
     return call.raw.text("useAddressList", "use_maillist").strip().lower() in ("true", "1")
 
 
-def may_use_lists(call: ApiCall) -> None:
-    """spec §3, the first of its checks; step 5 of conventions.md §11."""
-    if asks_for_lists(call) and not (call.caller.email_type == 1 and call.caller.account.paying):
+def may_send(call: ApiCall) -> None:
+    """Step 5 of conventions.md §11: the first check of spec §3, then `send_domain`, which list sends do not have (spec §8.1)."""
+    if not asks_for_lists(call):
+        may_choose_domain(call)
+    elif not (call.caller.email_type == 1 and call.caller.account.paying):
         raise Refused(Code.ADDRESS_LIST_NOT_ALLOWED)
+
+
+def may_choose_domain(call: ApiCall) -> None:
+    if not call.caller.account.send_domain and f.names_domain(call.raw):
+        raise Refused(Code.NOT_PERMITTED, "send_domain is not enabled")
 
 
 @endpoint(
@@ -207,7 +214,7 @@ def may_use_lists(call: ApiCall) -> None:
     aliases=("email/send",),
     raises=EVERY + _LISTS + _SEND,
     frequency=Frequency.SEND,
-    permit=may_use_lists,
+    permit=may_send,
     unavailable=Code.SEND_FAILED,
 )
 async def send(call: ApiCall, p: SendMail) -> Info | Answer:
@@ -225,7 +232,7 @@ async def send(call: ApiCall, p: SendMail) -> Info | Answer:
     prefixes=("",),
     raises=EVERY + _LISTS + _SEND,
     frequency=Frequency.SEND,
-    permit=may_use_lists,
+    permit=may_send,
     envelope=Envelope.V1,
     unavailable=Code.SEND_FAILED,
 )
@@ -239,7 +246,7 @@ async def send_v1(call: ApiCall, p: SendMailV1) -> Info:
     "mail/sendtemplate",
     raises=EVERY + _LISTS + _TEMPLATE,
     frequency=Frequency.SEND,
-    permit=may_use_lists,
+    permit=may_send,
     unavailable=Code.SEND_FAILED,
 )
 async def send_template(call: ApiCall, p: SendTemplate) -> Info | Answer:
@@ -255,7 +262,7 @@ async def send_template(call: ApiCall, p: SendTemplate) -> Info | Answer:
     prefixes=("",),
     raises=EVERY + _LISTS + _TEMPLATE,
     frequency=Frequency.SEND,
-    permit=may_use_lists,
+    permit=may_send,
     envelope=Envelope.V1,
     unavailable=Code.SEND_FAILED,
 )
@@ -292,7 +299,7 @@ ENDPOINTS = (send, send_v1, send_template, send_template_v1, task_info)
 async def _read(call: ApiCall, p: SendMail) -> Submission:
     submission = read_submission(call.caller, p)
     if call.caller.content_match:
-        submission = replace(submission, matches=await matches(call, submission.content))
+        submission = msgspec.structs.replace(submission, matches=await matches(call, submission.content))
     return submission
 
 
@@ -318,7 +325,7 @@ async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
         raise Refused(Code.LIST_ALIAS_UNKNOWN, given[0])
     if len(lists) > MAX_LISTS:
         raise Refused(Code.LIST_TOO_MANY)
-    return replace(submission, lists=lists, targets=others)
+    return msgspec.structs.replace(submission, lists=lists, targets=others)
 
 
 async def _accept_or_repeat(call: ApiCall, p: Sending, submission: Awaitable[Submission]) -> Info:

@@ -10,6 +10,7 @@ from typing import Annotated
 from aurorasend import xsmtpapi
 from aurorasend.api import mail_values as v
 from aurorasend.attachment import MAX_TOTAL
+from aurorasend.carrier import Parameters
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Mailbox
 from aurorasend.fields import Field, FileField, Seen, boolean, text
@@ -20,6 +21,12 @@ MAX_REQUEST_ID = 128  # characters, spec §9.5
 MAX_LIST_HEADERS = 1024  # octets, spec §9.1
 MAX_INVOKE_NAME = 255  # spec management.md §1.4
 _XSMTPAPI = ("xsmtpapi", "x_smtpapi", "substitution_vars")  # spec §11, the last of v1 mail.send_template
+
+
+def names_domain(raw: Parameters) -> bool:
+    """Whether a request's xsmtpapi asks for another sending domain."""
+    return not raw.names.isdisjoint(_XSMTPAPI) and xsmtpapi.names_domain(raw.text(*_XSMTPAPI))
+
 
 # -- modes
 

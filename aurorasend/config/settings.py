@@ -222,6 +222,11 @@ class Domain:
     per_account: int = setting(
         number(0, 100_000), "5", "Ordinary domains that an account may have (41012)."
     )  # contract management §5.4
+    platform: str = setting(  # a name reserved by RFC 2606; contract management §5.2
+        HOST,
+        "mail.test",
+        "The domain under which each new account gets a test domain, of which `account add` prints the DKIM record.",
+    )
     reserved: tuple[str, ...] = setting(  # contract management §5.4
         list_of(LINE),
         "sendcloud,ifaxin",
@@ -338,7 +343,11 @@ class Limits:
         "Sending requests of an API user in 60 seconds (50001).",
     )
     daily_quota: int = setting(number(0, 10**12 - 1), "1000000", "Recipients a day of a new account (40913).")
-    test_quota: int = setting(number(0, 10**9), "200", "Recipients a day of a test API user (40913).")  # contract conventions §8
+    test_quota: int = setting(  # contract conventions §8, management §5.2
+        number(0, 10**9),
+        "200",
+        "Recipients a day of a test API user, and of a test domain (40913).",
+    )
     key_grace: timedelta = setting(TOLERANCE, "15m", "How long a replaced API key still works.")  # contract conventions §3.3
     request_id_window: timedelta = setting(DURATION, "1h", "How long a `sendRequestId` is remembered.")  # contract mail §9.5
 

@@ -1,5 +1,7 @@
 """Rows of accounts, API users, SMS users, domains and their limits. The rules are in aurorasend.account."""
 
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import bindparam, select
 
 from aurorasend.store.schema import account as accounts
@@ -19,6 +21,7 @@ _ACCOUNT = (
     accounts.c.sms,
     accounts.c.alternative,
     accounts.c.bounce_interception,
+    accounts.c.send_domain,
     accounts.c.ip_filter,
     accounts.c.check_balance,
     accounts.c.daily_quota,
@@ -39,6 +42,7 @@ _API_USER = compiled(
         domains.c.id,
         domains.c.name,
         domains.c.verified,
+        domains.c.type,
     )
     .select_from(logins)
     .join(api_users, (api_users.c.account_id == logins.c.account_id) & (api_users.c.id == logins.c.ref))
@@ -62,8 +66,8 @@ _BY_NAME = compiled(select(*_ACCOUNT).where(accounts.c.name == bindparam("accoun
 _ALL = compiled(select(*_ACCOUNT).order_by(accounts.c.id))
 _IP_ENTRIES = Statement("SELECT entry FROM ip_entry WHERE account_id = $1 ORDER BY id")
 _LOCK = Statement(sqlite="SELECT 1 FROM account WHERE id = $1", postgres="SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE")
-_DOMAIN = Statement("SELECT id, name, (verified & 7) = 7 FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
-_DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
+_DOMAIN = Statement("SELECT id, name, (verified & 7) = 7, type FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
+_DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector, type FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
 _DOMAIN_KEYS = Statement("SELECT name, selector, rsa_key, ed25519_key FROM domain WHERE account_id = $1 AND id = $2")
 _REGISTERED = Statement("SELECT address FROM test_recipient WHERE account_id = $1 AND address IN texts($2)")
 _SPEND = Statement("UPDATE account SET balance = balance - $2 WHERE id = $1 AND balance >= $2")
@@ -98,6 +102,17 @@ async def every(tx: Tx) -> list[Row]:
     return await tx.rows(_ALL)
 
 
+async def options(tx: Tx, account_id: int, columns: Sequence[str]) -> Row | None:
+    """What an account's row has in `columns`."""
+    return await tx.row(Statement(f"SELECT {', '.join(columns)} FROM account WHERE id = $1"), account_id)
+
+
+async def set_options(tx: Tx, account_id: int, values: Mapping[str, int | None]) -> int:
+    """How many accounts were changed. The keys of `values` are columns of the table, not text from outside."""
+    assignments = ", ".join(f"{column} = ${number}" for number, column in enumerate(values, 2))
+    return await tx.run(Statement(f"UPDATE account SET {assignments} WHERE id = $1"), account_id, *values.values())
+
+
 async def ip_entries(tx: Tx, account_id: int) -> list[str]:
     return [row[0] for row in await tx.rows(_IP_ENTRIES, account_id)]
 
@@ -108,12 +123,12 @@ async def lock(tx: Tx, account_id: int) -> None:
 
 
 async def domain(tx: Tx, account_id: int, name: str) -> Row | None:
-    """(id, name, whether it can be sent with)"""
+    """(id, name, whether it can be sent with, type)"""
     return await tx.row(_DOMAIN, account_id, name)
 
 
 async def domains_of(tx: Tx, account_id: int) -> list[Row]:
-    """(id, name, whether it can be sent with, selector)"""
+    """(id, name, whether it can be sent with, selector, type)"""
     return await tx.rows(_DOMAINS, account_id)
 
 

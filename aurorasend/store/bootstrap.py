@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aurorasend.store import schema, sms_template
-from aurorasend.store.domain import ALL_RECORDS
+from aurorasend.store.domain import ALL_RECORDS, ORDINARY, TEST
 from aurorasend.store.tx import EVER, Statement, Tx
 
 _FIND = Statement("SELECT id FROM account WHERE name = $1")
@@ -33,22 +33,33 @@ async def add_account(tx: Tx, name: str, region: str, app_key: bytes, settings: 
 async def add_domain(tx: Tx, account_id: int, name: str, selector: str, keys: tuple[str, bytes]) -> int:
     """A domain that the operator vouches for: it can be sent with, whatever DNS says. `keys` are the public
     one as DNS shows it and the sealed private one."""
+    return await _add_domain(tx, account_id, (name, ORDINARY, selector, *keys))
+
+
+async def add_test_domain(tx: Tx, account_id: int, name: str, selector: str, keys: tuple[str, bytes]) -> int:
+    """A domain of the operator's own, for the first mails of an account (management.md §5.2); else as `add_domain`."""
+    return await _add_domain(tx, account_id, (name, TEST, selector, *keys))
+
+
+async def _add_domain(tx: Tx, account_id: int, given: tuple[str, int, str, str, bytes]) -> int:
+    """`given` is name, type, selector, and both keys."""
     domain_id = await tx.next_id("domain")
     columns = (
         "account_id",
         "id",
         "name",
-        "verified",
-        "vouched",
+        "type",
         "selector",
         "public_key",
         "rsa_key",
+        "verified",
+        "vouched",
         "check_due",
         "created",
         "updated",
     )
     now_us = _now_us()
-    row = (account_id, domain_id, name, ALL_RECORDS, 1, selector, *keys, EVER, now_us, now_us)
+    row = (account_id, domain_id, *given, ALL_RECORDS, 1, EVER, now_us, now_us)
     await tx.insert(schema.domain, columns, [row])
     return domain_id
 

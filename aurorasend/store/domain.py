@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from aurorasend.store.tx import EVER, Statement, Tx
 
+TEST, ORDINARY = 0, 1  # types
 DKIM, SPF, MX, DMARC = 1, 2, 4, 16  # bits of `verified`, management.md §5.2
 TO_SEND = DKIM | SPF | MX
 ALL_RECORDS = TO_SEND | DMARC

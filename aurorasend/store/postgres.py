@@ -138,6 +138,7 @@ class PostgresStore:
             except asyncpg.ReadOnlySQLTransactionError as error:  # a standby, after a failover; or a read that writes, a bug
                 if readonly:
                     raise
+                await pool.expire_connections()  # the next ones may lead to the server that took over
                 raise Unavailable(f"postgres takes no writes: {error}") from error
             except _AWAY as error:
                 raise Unavailable(f"postgres: {type(error).__name__}: {error}") from error

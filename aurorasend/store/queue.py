@@ -44,10 +44,10 @@ _LATER = Statement(
     "UPDATE work SET due = $4, lease = 0, tries = tries - $5 WHERE account_id = $1 AND lease = $2 AND id = $3 RETURNING lane, priority"
 )
 _HASTEN = Statement("UPDATE work SET due = $3 WHERE account_id = $1 AND id = $2 AND lease = 0 RETURNING lane, priority")
-_PARKED = f"SELECT account_id, id FROM work WHERE due = {EVER} ORDER BY account_id, id LIMIT $2"
-_RELEASE_PARKED = Statement(
-    f"UPDATE work SET due = $1, tries = 0 WHERE due = {EVER} AND (account_id, id) IN ({_PARKED}) RETURNING lane, account_id, priority"
+_PARKED = Statement(
+    f"SELECT account_id, id FROM work WHERE due = {EVER} AND (account_id, id) > ($1, $2) ORDER BY account_id, id LIMIT $3"
 )
+_RELEASE = Statement(f"UPDATE work SET due = $3, tries = 0 WHERE account_id = $1 AND id = $2 AND due = {EVER} RETURNING lane, priority")
 _DEPTH = Statement(
     "SELECT lane, count(*), min(due), sum(CASE WHEN lease > 0 THEN 1 ELSE 0 END), "
     f"sum(CASE WHEN due = {EVER} THEN 1 ELSE 0 END) FROM work GROUP BY lane ORDER BY lane LIMIT $1"
@@ -135,12 +135,16 @@ async def hasten(tx: Tx, account_id: int, entry_id: int, due: int) -> None:
         hint(tx, (row[0], account_id, row[1]), due)
 
 
-async def release_parked(tx: Tx, now_us: int, limit: int) -> int:
-    """Make up to `limit` entries due whose due is EVER, as if never tried, so that they do not expire. Reads the table: for the operator, not for hot paths."""
-    released = await tx.rows(_RELEASE_PARKED, now_us, limit)
-    for lane, account_id, priority in released:
-        hint(tx, (lane, account_id, priority), now_us)
-    return len(released)
+async def release_parked(tx: Tx, after: tuple[int, int], now_us: int, limit: int) -> list[tuple[int, int]]:
+    """Make up to `limit` entries due whose due is EVER, as if never tried, so that they do not expire: the first after
+    `after`, as (account_id, id). Reads the table: for the operator, not for hot paths."""
+    released: list[tuple[int, int]] = []
+    for account_id, entry_id in await tx.rows(_PARKED, *after, limit):
+        row = await tx.row(_RELEASE, account_id, entry_id, now_us)
+        if row is not None:
+            hint(tx, (row[0], account_id, row[1]), now_us)
+            released.append((account_id, entry_id))
+    return released
 
 
 async def depth(tx: Tx, limit: int) -> list[Row]:

@@ -61,6 +61,8 @@ account = Table(
     _int("sms", 1),
     _int("alternative"),  # html and plain may coexist, mail.md §2.1
     _int("bounce_interception", 1),
+    _int("send_domain", 1),  # a send may name another sending domain, mail.md §8.1
+    _int("unsubscribe_scope", 1),  # 1 own, 2 all, 3 custom: data.md §8.4
     _int("ip_filter"),
     _int("check_balance"),
     _int("balance"),  # mails paid for
@@ -103,6 +105,15 @@ api_user = _of_account(
     _int("removed"),  # when it was deleted; its history stays
     _int("created"),
     _int("updated"),
+)
+# With the scope 3: an unsubscription from `api_user_id` is one from `covers_id` too.
+unsubscribe_cover = Table(
+    "unsubscribe_cover",
+    metadata,
+    _int("account_id"),
+    _int("api_user_id"),
+    _int("covers_id"),
+    PrimaryKeyConstraint("account_id", "api_user_id", "covers_id"),
 )
 sms_user = _of_account("sms_user", _text("name"), _bytes("key"), _int("enabled", 1), _int("created"), _int("updated"))
 ip_entry = _of_account("ip_entry", _text("entry"), _int("created"))

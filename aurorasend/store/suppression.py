@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from aurorasend.store import schema
 from aurorasend.store.tx import EVER, Row, Statement, Tx
 
 
@@ -95,7 +96,15 @@ _BY_TIME = _searching(_WHERE, 9, "suppression_created")
 _BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10, "sqlite_autoindex_suppression_1")
 
 _COUNT = Statement("SELECT count(*) FROM suppression WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4")
-_FIND = Statement("SELECT key, list, scope, kind FROM suppression WHERE account_id = $1 AND key IN texts($2) AND expires > $3")
+_FIND = Statement(  # what the account says is looked up once, and only when anything is found
+    "SELECT key, list, scope, kind, (SELECT unsubscribe_scope FROM account WHERE id = $1) FROM suppression "
+    "WHERE account_id = $1 AND key IN texts($2) AND expires > $3"
+)
+_COVERS = Statement(
+    "SELECT u.name, o.name FROM unsubscribe_cover c JOIN api_user u ON u.account_id = c.account_id AND u.id = c.api_user_id "
+    "JOIN api_user o ON o.account_id = c.account_id AND o.id = c.covers_id WHERE c.account_id = $1 ORDER BY u.name, o.name"
+)
+_UNCOVER = Statement("DELETE FROM unsubscribe_cover WHERE account_id = $1 AND api_user_id = $2")
 _STRIKES = Statement("SELECT strikes FROM suppression WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND scope = ''")
 _PUT = Statement(
     "INSERT INTO suppression (account_id, key, list, scope, strikes, reason, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
@@ -111,12 +120,33 @@ _ADD_OR_EXTEND = Statement(f"{_ADD} UPDATE SET expires = excluded.expires")
 _ALLOW_WHOLLY = Statement(
     "UPDATE suppression SET kind = 0 WHERE account_id = $1 AND key = $2 AND list = 'allow' AND scope = $3 AND kind = 1"
 )
+_COPY_SCOPE = Statement(
+    "INSERT INTO suppression (account_id, key, list, scope, kind, label_id, strikes, reason, created, expires) "
+    "SELECT account_id, key, list, $3, kind, label_id, strikes, reason, created, expires FROM suppression "
+    "WHERE account_id = $1 AND scope = $2 ON CONFLICT (account_id, key, list, scope) DO UPDATE "
+    "SET expires = CASE WHEN excluded.expires > suppression.expires THEN excluded.expires ELSE suppression.expires END"
+)
+_DROP_SCOPE = Statement("DELETE FROM suppression WHERE account_id = $1 AND scope = $2")
 _FORGET = Statement("DELETE FROM suppression WHERE account_id = $1 AND list = 'bounce' AND scope = '' AND key IN texts($2)")
 
 
 async def find(tx: Tx, account_id: int, keys: Sequence[str], now: int) -> list[Row]:
-    """(key, list, scope, kind) of entries that have not expired."""
+    """(key, list, scope, kind, the account's unsubscribe scope) of entries that have not expired."""
     return await tx.rows(_FIND, account_id, tx.many(keys), now)
+
+
+async def covers(tx: Tx, account_id: int) -> dict[str, list[str]]:
+    """By an API_USER's name, the names of the others that its unsubscriptions cover."""
+    found: dict[str, list[str]] = {}
+    for name, covered in await tx.rows(_COVERS, account_id):
+        found.setdefault(name, []).append(covered)
+    return found
+
+
+async def set_covers(tx: Tx, account_id: int, api_user_id: int, covered: Sequence[int]) -> None:
+    """Instead of what it covered before."""
+    await tx.run(_UNCOVER, account_id, api_user_id)
+    await tx.insert(schema.unsubscribe_cover, ("account_id", "api_user_id", "covers_id"), [(account_id, api_user_id, each) for each in covered])
 
 
 async def strikes(tx: Tx, account_id: int, key: str) -> int:
@@ -147,6 +177,12 @@ async def add_or_extend(tx: Tx, account_id: int, entry: tuple[str, str, str], ti
 async def allow_wholly(tx: Tx, account_id: int, key: str, scope: str) -> bool:
     """What was allowed against the bounce list only is allowed against all lists. False when there is no such entry."""
     return bool(await tx.run(_ALLOW_WHOLLY, account_id, key, scope))
+
+
+async def rename_scope(tx: Tx, account_id: int, old: str, new: str) -> None:
+    """Entries of the API_USER that was called `old` are those of `new`. Of two for one address the later end counts."""
+    await tx.run(_COPY_SCOPE, account_id, old, new)
+    await tx.run(_DROP_SCOPE, account_id, old)
 
 
 async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int], *, newest: bool = False) -> list[Entry]:

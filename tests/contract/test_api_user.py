@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aurorasend.permission import BadPermission, check_permission, denied_calls
+from aurorasend.store import bootstrap
 from aurorasend.store.tx import Statement, Store
 from tests.management import TRACK, Api, managing
 
@@ -208,6 +209,28 @@ async def test_a_new_name_is_the_login_at_once(api: Api) -> None:
     assert await api.call("apiuser/update", name="shopmail02", newName="shopmail01") == 41119
 
 
+async def test_who_unsubscribed_stays_so_under_a_new_name(api: Api) -> None:
+    await add(api, "shopmail01")
+    for who in ("one_trigger", "shopmail01"):
+        await api.call("block/add", email="both@example.net", apiUserBlock=who, expireTime="2026-03-01 00:00:00")
+    for address, until in (("ann@example.net", "2026-03-01 00:00:00"), ("bob@example.net", "2026-04-01 00:00:00")):
+        await api.call("block/add", email=address, apiUserBlock="shopmail01", expireTime=until)
+    await api.call("apiuser/update", name="shopmail01", newName="shopmail02")
+    listed = (await api.call("block/list", days=1))["dataList"]
+    assert sorted((each["email"], each["apiUserBlock"]) for each in listed) == [
+        ("ann@example.net", "shopmail02"),
+        ("bob@example.net", "shopmail02"),
+        ("both@example.net", "one_trigger"),
+        ("both@example.net", "shopmail02"),
+    ]
+    await add(api, "shopmail01")  # an earlier name comes back: the lists are those of the renamed one
+    await api.call("block/add", email="ann@example.net", apiUserBlock="shopmail01", expireTime="2026-02-15 00:00:00")
+    await api.call("apiuser/delete", name="shopmail02")
+    await api.call("apiuser/update", name="shopmail01", newName="shopmail02")
+    (one,) = [each for each in (await api.call("block/list", days=1))["dataList"] if each["email"] == "ann@example.net"]
+    assert one["expireTime"] == "2026-03-01 00:00:00"
+
+
 async def test_names_are_unique_in_the_installation_even_at_once(api: Api) -> None:
     answers = await asyncio.gather(
         *(add(api, "samename", f"{who}_trigger", domainName=f"{who}.example") for who in ("one", "two") for _ in range(4))
@@ -289,6 +312,15 @@ async def test_the_older_form_finds_a_domain_by_itself(api: Api) -> None:
     await api.call("domain/delete", name="one.example")
     assert await api.call("apiuser/create", name="plain02") == 41108
     assert (await api.call("apiuser/get", name="plain01"))["domainName"] == "one.example"
+
+
+async def test_the_test_domain_is_taken_when_there_is_no_other(api: Api) -> None:
+    """management.md §7.6"""
+    await api.node.store.write(lambda tx: bootstrap.add_test_domain(tx, 1, "try.mail.test", "mail", ("", b"")))
+    for name, domain in (("plain01", "one.example"), ("plain02", "try.mail.test")):
+        await api.call("apiuser/create", name=name)
+        assert (await api.call("apiuser/get", name=name))["domainName"] == domain
+        await api.call("domain/delete", name="one.example")
 
 
 async def test_account_information(api: Api) -> None:

@@ -31,8 +31,13 @@ class Notes:
         self.unrecordable: set[int] = set()
         self.stalled: dict[int, asyncio.Event] = {}  # attempts that end only then
         self.faulty: set[int] = set()
+        self.loading = asyncio.Event()
+        self.load_waits: asyncio.Event | None = None
 
     async def load(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        self.loading.set()
+        if self.load_waits is not None:
+            await self.load_waits.wait()
         return claimed
 
     async def attempt(self, loaded: Claimed) -> Result:
@@ -86,14 +91,14 @@ async def put(store: Store, lane: str, ids: Iterable[int]) -> None:
 
 
 @asynccontextmanager
-async def dispatching(store: Store, folder: Path, crew: Notes) -> AsyncIterator[Wake]:
+async def dispatching(store: Store, folder: Path, crew: Notes) -> AsyncIterator[tuple[Dispatcher, Wake]]:
     membership = Membership(store, CLOCK, folder / "run", 10_000_000, delivers=True)
     await membership.join()
     wake = Wake(Alone())
     dispatcher = Dispatcher(store, CLOCK, wake, membership, {Kind.MAIL: crew}, Sizes(batch=10, window=30, runners=3))
     running = asyncio.create_task(dispatcher.run())
     try:
-        yield wake
+        yield dispatcher, wake
     finally:
         await dispatcher.drain(5)
         running.cancel()
@@ -148,7 +153,7 @@ async def test_f24_a_stalled_attempt_does_not_keep_a_lane_of_a_lost_claim(
     crew, lossy = Notes(), Lossy(store, kept=1)
     crew.stalled[0] = asyncio.Event()
     await put(store, "other", [0])
-    async with dispatching(lossy, tmp_path, crew) as wake:
+    async with dispatching(lossy, tmp_path, crew) as (_, wake):
 
         async def are_tried(ids: set[int]) -> bool:
             return set(crew.tried) == ids
@@ -186,3 +191,17 @@ async def test_an_outcome_that_cannot_be_recorded_holds_up_no_other(store: Store
     crew.unrecordable = {7}
     await work_off(store, tmp_path, crew, 40, 1)
     assert sorted(crew.tried) == list(range(40))
+
+
+async def test_what_is_claimed_during_a_stop_without_grace_is_not_tried(store: Store, tmp_path: Path) -> None:
+    """The stop comes while what was claimed is being loaded: it is left, since who would try it has closed."""
+    crew, go_on = Notes(), asyncio.Event()
+    crew.load_waits = go_on
+    await put(store, "lane", range(5))
+    async with dispatching(store, tmp_path, crew) as (dispatcher, _):
+        await asyncio.wait_for(crew.loading.wait(), 10)
+        await dispatcher.drain(0)
+        go_on.set()
+        await asyncio.sleep(0.1)
+        assert crew.tried == []
+    assert await store.read(lambda tx: tx.row(LEFT)) == (5,)

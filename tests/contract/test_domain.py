@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aurorasend.store import bootstrap
 from aurorasend.store.tx import Store
 from tests.management import Api, managing
 
@@ -189,6 +190,21 @@ async def test_list_filters(api: Api) -> None:
     assert await listed(api, verify="23") == ["one.example"]
     assert await api.call("domain/list", name="none.example") == {"total": 0, "count": 0, "dataList": []}
     assert (await api.call("domain/get", name="a.example;b.example"))["count"] == 2
+
+
+async def test_a_test_domain_is_the_platforms(api: Api) -> None:
+    """management.md §5.2: usable at once. Its records are not the account's to publish, so its key stays."""
+    await api.node.store.write(lambda tx: bootstrap.add_test_domain(tx, 1, "try.mail.test", "mail", ("AAAA", b"")))
+    shown = (await api.call("domain/list", type=0))["dataList"]
+    assert [(each["name"], each["type"], each["verify"]) for each in shown] == [("try.mail.test", "test", 23)]
+    assert await listed(api, type=1) == ["one.example"]
+    assert await api.call("domain/dkim/update", domain="try.mail.test") == 6001
+    assert await api.call("domain/update", name="try.mail.test", newName="mine.example") == 41016
+    assert (await api.call("domain/checkConfig", name="try.mail.test"))["data"]["dkimStatus"] == "none"
+    assert await listed(api, type=0, verify=">7") == ["try.mail.test"]
+    for n in range(4):  # it is none of the five
+        assert isinstance(await api.call("domain/add", name=f"d{n}.example"), dict)
+    assert await api.call("domain/add", name="sixth.example") == 41012
 
 
 async def test_accounts_do_not_see_each_other(api: Api) -> None:

@@ -220,6 +220,39 @@ async def test_codes_of_taskinfo(api: Api) -> None:
     await check(api, "mail/taskinfo", {}, cases, "one_batch")
 
 
+async def test_another_domain_needs_enabling(api: Api) -> None:
+    """mail.md §8.1; permission is asked before the parameters (conventions.md §11)."""
+    asked = {"xsmtpapi": '{"to": ["ann@example.net"], "send_domain": "one.example"}'}
+    right = {"mail/send": MAIL, "mail/sendtemplate": TEMPLATED, "mail/sendcalendar": INVITED}
+    await check(api, "mail/send", MAIL, ((asked, 200),), "one_trigger")
+    await api.sql("UPDATE account SET send_domain = 0")
+    api.clock.advance(timedelta(seconds=2))  # a caller is trusted for one
+    for path, given in right.items():
+        refused: tuple[tuple[dict[str, Any], int], ...] = ((asked, 6001), ({**asked, "from": None}, 6001))
+        await check(api, path, given, refused, "one_trigger")
+    unknown = {"xsmtpapi": '{"to": ["ann@example.net"], "send_domain": "none.example"}'}
+    none = {"xsmtpapi": '{"to": ["ann@example.net"], "send_domain": ""}'}
+    await check(api, "mail/send", MAIL, ((unknown, 6001), (none, 200), ({}, 200)), "one_trigger")
+
+
+async def test_a_test_domain_sends_little(api: Api) -> None:
+    """management.md §5.2; what was refused uses up nothing."""
+    await api.sql("UPDATE domain SET type = 0 WHERE name = 'one.example'")
+    await api.sql("UPDATE account SET daily_quota = 250")
+    fifty = many(50)
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        *[({"to": fifty}, 200)] * 3,
+        ({"to": f"{fifty};ann@example.net"}, 40913),
+        ({"to": fifty}, 200),
+        ({"to": "ann@example.net"}, 40913),
+    )
+    await check(api, "mail/send", MAIL, cases, "one_trigger")
+    await check(api, "mail/send", MAIL, (({}, 40913),), "one_batch")  # it is the domain's
+    assert (await api.call("userinfo/get"))["todayUsedQuota"] == 200
+    api.clock.advance(timedelta(days=1))
+    await check(api, "mail/send", MAIL, (({}, 200),), "one_trigger")
+
+
 async def test_codes_of_what_an_account_may_use(api: Api) -> None:
     """Each comes before the next (conventions.md §11, steps 10-13)."""
     await check(api, "mail/send", MAIL, (({}, 40886),), "one_test")

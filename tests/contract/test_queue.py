@@ -162,7 +162,7 @@ async def test_what_is_parked_is_found_by_nobody_until_released(store: Store) ->
     assert await due(store, now=NOW + 365 * 24 * HOUR) == [KEY, Key(LANE, 2, 0)]
     assert await claim(store, now=NOW + 365 * 24 * HOUR) == [4]
     assert await store.read(lambda tx: rows.depth(tx, 10)) == [(LANE, 4, NOW, 1, 2)]
-    assert await store.write(lambda tx: queue.release_parked(tx, NOW, 1)) == 1
-    assert await store.write(lambda tx: queue.release_parked(tx, NOW, 10)) == 1
+    assert await store.write(lambda tx: queue.release_parked(tx, (0, 0), NOW, 1)) == [(1, 1)]
+    assert await store.write(lambda tx: queue.release_parked(tx, (1, 1), NOW, 10)) == [(1, 2)]
     assert set(await due(store)) == {Key(LANE, 1, 0), Key(LANE, 2, 0)}
     assert set(await claim(store)) == {1, 2}

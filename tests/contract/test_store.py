@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from aurorasend.clock import SystemClock
@@ -15,6 +16,7 @@ from tests.postgres import Server
 PUT = Statement("INSERT INTO meta (key, value) VALUES ($1, $2)")
 GET = Statement("SELECT value FROM meta WHERE key = $1")
 SOME = Statement("SELECT key FROM meta WHERE key IN texts($1) ORDER BY key")
+NUMBER = Statement("SELECT next FROM sequence WHERE next = $1")
 SET = Statement("UPDATE meta SET value = $2 WHERE key = $1")
 
 
@@ -93,6 +95,12 @@ async def test_a_read_cannot_write(store: Store) -> None:
     with pytest.raises(Exception):  # noqa: B017 each engine has its own
         await store.read(lambda tx: tx.run(PUT, "a", "1"))
     assert await value(store, "a") is None
+
+
+async def test_an_argument_that_cannot_be_told_is_no_trouble_of_the_store(store: Store) -> None:
+    """Nothing is to be tried again until it works."""
+    with pytest.raises((asyncpg.DataError, OverflowError)):
+        await store.read(lambda tx: tx.row(NUMBER, 2**63))
 
 
 async def test_a_closed_store_is_unavailable(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from aurorasend import suppression
 from aurorasend.clock import DAY
 from aurorasend.store import suppression as rows
-from aurorasend.store.tx import Store
+from aurorasend.store.tx import Statement, Store
 from tests.management import Api, managing
 
 ANN = "ann@example.net"
@@ -174,6 +174,44 @@ async def test_unsubscribing(api: Api) -> None:
     assert await verdict(api, "left@example.net", "one_test") == 0
     assert await verdict(api, "left@example.net", "one_batch") == 402
     assert await api.call("unsubscribe/delete", email="left@example.net") == {"count": 2}
+
+
+async def test_the_account_says_whose_mail_an_unsubscription_ends(api: Api) -> None:
+    """data.md §8.4"""
+    senders = ("one_trigger", "one_batch", "one_test")
+
+    async def ended(scope: int) -> list[str]:
+        await api.sql(f"UPDATE account SET unsubscribe_scope = {scope} WHERE id = 1")
+        return [name for name in senders if await verdict(api, ANN, name) == 402]
+
+    await api.call("unsubscribe/add", email=ANN)
+    assert await ended(1) == ["one_trigger"]
+    assert await ended(2) == ["one_trigger", "one_batch", "one_test"]
+    assert await ended(3) == ["one_trigger"]  # nothing is said to be covered yet
+    ids = dict(await api.node.store.read(lambda tx: tx.rows(Statement("SELECT name, id FROM api_user"))))
+
+    async def cover(name: str, *others: str) -> None:
+        await api.node.store.write(lambda tx: rows.set_covers(tx, 1, ids[name], [ids[other] for other in others]))
+
+    await cover("one_trigger", "one_batch")
+    await cover("one_batch", "one_test")
+    assert await ended(3) == ["one_trigger", "one_batch"]  # not what the covered one covers
+    await api.call("unsubscribe/add", "one_batch", email=ANN)
+    assert await ended(3) == ["one_trigger", "one_batch", "one_test"]
+    await cover("one_trigger")
+    await cover("one_batch")
+    assert await ended(3) == ["one_trigger", "one_batch"]
+    await api.call("unsubscribe/delete", email=ANN)
+    assert await ended(2) == []
+
+
+async def test_the_scope_of_unsubscriptions_is_that_of_no_other_list(api: Api) -> None:
+    await api.sql("UPDATE account SET unsubscribe_scope = 2")
+    await api.call("block/add", email=ANN, apiUserBlock="one_batch", expireTime=LATER)
+    assert [await verdict(api, ANN, name) for name in ("one_batch", "one_trigger")] == [401, 0]
+    await api.call("unsubscribe/add", email=ANN)
+    await api.call("unintercept/add", email=ANN, apiUserName="one_test")
+    assert [await verdict(api, ANN, name) for name in ("one_test", "one_trigger")] == [0, 402]
 
 
 async def test_equal_unsubscriptions_at_once_make_one_record(api: Api) -> None:

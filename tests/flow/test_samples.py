@@ -108,7 +108,7 @@ class World:
 async def world(data: Path) -> AsyncIterator[World]:
     async with serving(data, *QUIET) as node:
         account_id = await node.account_id()
-        await node.change(f"UPDATE domain SET name = 'mail.example.com' WHERE account_id = {account_id}")
+        await node.change(f"UPDATE domain SET name = 'mail.example.com' WHERE account_id = {account_id} AND type = 1")
         for name, number in NUMBERS.items():
             await node.change(f"DELETE FROM sequence WHERE name = '{name}'")
             await node.change(f"INSERT INTO sequence (name, next) VALUES ('{name}', {number})")

@@ -281,9 +281,9 @@ def test_address_lists_need_a_batch_user_of_a_paying_account(email_type: int, pa
     caller = replace(CALLER, email_type=email_type, account=replace(ACCOUNT, paying=paying))
     asking = call(form({**MAIL, "useAddressList": asked}), caller)
     if allowed:
-        return mail.may_use_lists(asking)
+        return mail.may_send(asking)
     with pytest.raises(Refused) as refused:
-        mail.may_use_lists(asking)
+        mail.may_send(asking)
     assert refused.value.code is Code.ADDRESS_LIST_NOT_ALLOWED
 
 

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from aurorasend.account import OPTIONS
 from aurorasend.cli import main, settings_of
 from aurorasend.clock import SystemClock
 from aurorasend.store import open_store
@@ -63,12 +64,57 @@ def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
     assert made["domain"]["dkimName"] == "mail._domainkey.mail.example.com"
     assert made["domain"]["dkimTxt"].startswith("v=DKIM1")
     assert {len(made[kind]["apiKey"]) for kind in ("trigger", "batch")} == {32}
-    assert [one["name"] for one in answer(tmp_path, "domain", "list", str(made["id"]))] == ["mail.example.com"]
     answer(tmp_path, "domain", "add", str(made["id"]), "second.example.com")
-    assert [one["name"] for one in answer(tmp_path, "domain", "list", str(made["id"]))] == [
-        "mail.example.com",
-        "second.example.com",
+    listed = answer(tmp_path, "domain", "list", str(made["id"]))
+    assert [(one["name"], one["verified"], one["test"]) for one in listed] == [
+        ("mail.example.com", True, False),
+        (made["testDomain"]["name"], True, True),
+        ("second.example.com", True, False),
     ]
+
+
+def test_test_domains_are_made_under_the_platforms(tmp_path: Path) -> None:
+    words = ("--domain", "mail.example.com", "--set", "domain.platform=try.example.org")
+    first, second = (answer(tmp_path, "account", "add", name, *words)["testDomain"] for name in ("acme", "other"))
+    assert first["name"].endswith(".try.example.org") and first["name"] != second["name"]
+    assert first["dkimName"] == f"mail._domainkey.{first['name']}" and first["dkimTxt"] != second["dkimTxt"]
+
+
+def test_an_operator_sets_what_an_account_may(tmp_path: Path) -> None:
+    number = str(answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")["id"])
+    before = answer(tmp_path, "account", "show", number)
+    assert {name: before[name] for name in ("frozen", "send_domain", "unsubscribe_scope", "daily_quota", "manual_audit")} == {
+        "frozen": False,
+        "send_domain": True,
+        "unsubscribe_scope": 1,
+        "daily_quota": None,
+        "manual_audit": None,
+    }
+    changed = {"send_domain": False, "unsubscribe_scope": 2, "daily_quota": 0, "manual_audit": True}
+    set_all = ("send_domain=off", "unsubscribe_scope=2", "daily_quota=0", "manual_audit=true")
+    assert answer(tmp_path, "account", "set", number, *set_all) == before | changed
+    back = ("daily_quota=", "manual_audit=default", "send_domain=1", "unsubscribe_scope=1")
+    assert answer(tmp_path, "account", "set", number, *back) == before
+    assert answer(tmp_path, "account", "show", number) == before
+
+
+def test_every_option_can_be_set(tmp_path: Path) -> None:
+    number = str(answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")["id"])
+    found = answer(tmp_path, "account", "set", number, *[f"{one.name}=1" for one in OPTIONS])
+    assert {found[one.name] for one in OPTIONS} == {1}
+    told = CliRunner().invoke(main, ["account", "set", "--help"]).stdout
+    assert all(f"  {one.name} " in told for one in OPTIONS)
+
+
+def test_an_operator_says_what_unsubscriptions_cover(tmp_path: Path) -> None:
+    made = answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")
+    number, trigger, batch = str(made["id"]), made["trigger"]["apiUser"], made["batch"]["apiUser"]
+    for others, shown in (([batch, trigger, batch], {trigger: [batch]}), ([], {})):
+        assert run(tmp_path, "account", "unsubscribe-covers", number, trigger, *others).exit_code == 0
+        assert answer(tmp_path, "account", "show", number)["unsubscribe_covers"] == shown
+    for words, said in (((number, trigger, "none"), "has no API user none"), (("9", trigger), "There is no account 9.")):
+        wrong = run(tmp_path, "account", "unsubscribe-covers", *words)
+        assert wrong.exit_code == 1 and said in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -80,6 +126,14 @@ def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
         ("account add new --domain other.example.com --region mars", "mars is none of sg, us, hk"),
         ("domain add 1 mail.example.com", "has the domain mail.example.com already."),
         ("domain add 999 mail.example.com", "There is no account 999."),
+        ("account show 999", "There is no account 999."),
+        ("account set 999 sms=off", "There is no account 999."),
+        ("account set 1 balance=5", "An account has no 'balance'; it has frozen, paying,"),
+        ("account set 1 sms", "'sms' is not of the form NAME=VALUE."),
+        ("account set 1 sms=", "sms cannot be '': write true or false."),
+        ("account set 1 sms=default", "sms cannot be 'default': write true or false."),
+        ("account set 1 frozen=1 daily_quota=-1", "daily_quota cannot be '-1': write a whole number from 0 to 999999999999, or"),
+        ("account set 1 unsubscribe_scope=4", "unsubscribe_scope cannot be '4': write a whole number from 1 to 3."),
         ("explain nothing-like-an-id", "nothing-like-an-id"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurorasend.codes import Code, Refused
-from aurorasend.xsmtpapi import MAX_OCTETS, XSmtpApi, names_recipients, parse
+from aurorasend.xsmtpapi import MAX_OCTETS, XSmtpApi, names_domain, names_recipients, parse
 
 A, B = "ann@example.org", "bob@example.org"
 
@@ -81,6 +81,21 @@ def test_filters_switch_tracking(enable: str, switch: bool | None) -> None:
     filters = ",".join(f'"{name}":{{"settings":{{"enable":{enable}}}}}' for name in names)
     value = parse(f'{{"filters":{{{filters}}}}}')
     assert (value.track_open, value.track_click, value.track_unsubscribe) == (switch, switch, switch)
+
+
+@pytest.mark.parametrize(
+    ("value", "asks"),
+    [
+        ({"send_domain": "two.example.com"}, True),
+        ({"send_domain": 1}, True),
+        ({"send_domain": " "}, False),
+        ({"send_domain": None}, False),
+        ({"to": ["ann@example.org"]}, False),
+        ([], False),
+    ],
+)
+def test_whether_a_domain_is_asked_for(value: object, asks: bool) -> None:
+    assert names_domain(json.dumps(value)) is asks
 
 
 def test_send_domain() -> None:

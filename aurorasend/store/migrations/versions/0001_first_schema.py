@@ -25,6 +25,8 @@ def upgrade() -> None:
     sa.Column('sms', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
     sa.Column('alternative', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('bounce_interception', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
+    sa.Column('send_domain', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
+    sa.Column('unsubscribe_scope', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
     sa.Column('ip_filter', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('check_balance', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('balance', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -444,6 +446,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account_id', 'id'),
     sa.UniqueConstraint('account_id', 'host', name='tracking_domain_host')
     )
+    op.create_table('unsubscribe_cover',
+    sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('covers_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'api_user_id', 'covers_id')
+    )
     op.create_table('webhook',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -476,6 +484,7 @@ def downgrade() -> None:
     op.drop_index('work_due', table_name='work')
     op.drop_table('work')
     op.drop_table('webhook')
+    op.drop_table('unsubscribe_cover')
     op.drop_table('tracking_domain')
     op.drop_table('test_recipient')
     op.drop_table('template')
