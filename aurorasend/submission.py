@@ -38,7 +38,6 @@ from aurorasend.wake import Wake
 log = logging.getLogger(__name__)
 
 BATCH = 128  # submissions in one transaction
-AT_ONCE = 2  # transactions under way: one commits while the next is filled
 MIB = 1024 * 1024
 
 
@@ -152,8 +151,7 @@ class Submissions:
         self._wake = wake
         self._origins = origins
         self._waiting: list[_Prepared] = []
-        self._running = 0
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._flushing: asyncio.Task[None] | None = None  # one transaction at a time: several would share out the requests
 
     async def accept(self, submission: Submission) -> Accepted:
         """Take `submission` over. Raises Refused; Refused(SEND_FAILED) when it could not be stored, or the
@@ -229,11 +227,8 @@ class Submissions:
     # -- batches
 
     def _start(self) -> None:
-        if self._waiting and self._running < AT_ONCE:
-            self._running += 1
-            flush = asyncio.get_running_loop().create_task(self._flush())
-            self._flushes.add(flush)
-            flush.add_done_callback(self._flushes.discard)
+        if self._waiting and self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
         try:
@@ -241,7 +236,7 @@ class Submissions:
             while batch := self._next_batch():
                 await self._accept_batch(batch)
         finally:
-            self._running -= 1
+            self._flushing = None
             self._start()
 
     def _next_batch(self) -> list[_Prepared]:
