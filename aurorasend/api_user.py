@@ -13,7 +13,7 @@ from aurorasend.secret import hash_key
 from aurorasend.store import account as account_rows
 from aurorasend.store import api_user as rows
 from aurorasend.store import domain as sending_domains
-from aurorasend.store import login, suppression
+from aurorasend.store import login
 from aurorasend.store import tracking_domain as tracking_domains
 from aurorasend.store.api_user import ApiUser
 from aurorasend.store.tx import Tx
@@ -92,7 +92,7 @@ async def add(tx: Tx, account_id: int, email_type: int, wanted: Wanted, terms: T
 
 
 async def change(tx: Tx, account_id: int, name: str, wanted: Wanted, terms: Terms, now_us: int) -> ApiUser:
-    """Another name counts at once, and what is listed for it goes along; the key stays.
+    """Another name counts at once; the key stays.
 
     Raises Refused (41109, 41108, 41119, 41114, 41116).
     """
@@ -102,7 +102,6 @@ async def change(tx: Tx, account_id: int, name: str, wanted: Wanted, terms: Term
     if made.name != name:
         await _take_name(tx, account_id, made.name, found.id)
         await login.release(tx, login.API, name, account_id, found.id)
-        await suppression.rename_scope(tx, account_id, name, made.name)
     await rows.change(tx, account_id, found.id, *_settable(made), now_us)
     return await get(tx, account_id, made.name)
 

@@ -159,7 +159,7 @@ class Mail:
         _, submission_id, position, address, variables, created = read.recipients[one.ref]
         submitted = read.submissions[submission_id]
         target = Target(address, msgspec.msgpack.decode(variables, type=dict[str, str]) if variables else {})
-        verdict = read.listed.verdict(address, submitted.api_user, bounces=submitted.bounces)
+        verdict = read.listed.verdict(address, submitted.origin.api_user_id, bounces=submitted.bounces)
         return Due(one, submitted, position, target, created, verdict)
 
     # -- one attempt

@@ -32,7 +32,6 @@ class Submitted:
     domain_changed: int  # when, so that a changed key is seen
     message_id: str
     batch: bool
-    api_user: str
     bounces: bool
     size: int  # bytes of content
 
@@ -94,7 +93,7 @@ class Letters:
 
 def _submitted(account_id: int, row: Row) -> Submitted:
     submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
-    domain, domain_changed, api_user, interception = rest
+    domain, domain_changed, interception = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, label_id, created),
         domain_id=domain_id,
@@ -102,7 +101,6 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         domain_changed=domain_changed,
         message_id=message_id,
         batch=email_type == 1,
-        api_user=api_user,
         bounces=bool(interception),
         size=size,
     )

@@ -92,7 +92,7 @@ def account_options(settings: Settings, account_id: int) -> dict[str, object]:
     """The switches and limits of an account, and whose mail its API users' unsubscriptions end besides their own."""
 
     async def unit(tx: Tx) -> tuple[Row | None, dict[str, list[str]]]:
-        return await rows.options(tx, account_id, [one.name for one in OPTIONS]), await suppressions.covers(tx, account_id)
+        return await rows.options(tx, account_id, [one.name for one in OPTIONS]), await suppressions.cover_names(tx, account_id)
 
     found, covers = _with_store(settings, lambda store: store.read(unit))
     if found is None:

@@ -5,7 +5,7 @@ Called by delivery and, for what customers see and change of the lists, by api. 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aurorasend.account import UnsubscribeScope
 from aurorasend.address import normalise
@@ -13,6 +13,7 @@ from aurorasend.clock import DAY, HOUR
 from aurorasend.codes import Code, Refused
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.store import api_user as api_users
+from aurorasend.store import statistics
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Search
 from aurorasend.store.tx import EVER, Row, Tx
@@ -26,10 +27,10 @@ BOUNCES_ONLY = 1  # kind of an allowance, data.md §7.2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`scope` is an API_USER's name, "" for all of the account."""
+    """`api_user` is an id, 0 for all of the account."""
 
     list: str
-    scope: str
+    api_user: int
     kind: int = 0
 
 
@@ -40,10 +41,10 @@ class Listed:
 
     entries: dict[str, list[Entry]]
 
-    def verdict(self, address: str, api_user: str, *, bounces: bool) -> Outcome | None:
+    def verdict(self, address: str, api_user: int, *, bounces: bool) -> Outcome | None:
         """Why `api_user` must not mail `address`, or None. `bounces`: whether the bounce list is applied."""
         found = [*self.entries.get(key_of(address), ()), *self.entries.get(domain_key(address), ())]
-        applying = [entry for entry in found if entry.scope in ("", api_user)]
+        applying = [entry for entry in found if entry.api_user in (0, api_user)]
         mine = [entry.list for entry in applying]
         allowed = {entry.kind for entry in applying if entry.list == "allow"}
         if not found or 0 in allowed:
@@ -81,19 +82,20 @@ async def look_up(tx: Tx, account_id: int, addresses: Iterable[str], now_us: int
     entries: dict[str, list[Entry]] = {}
     found = await rows.find(tx, account_id, keys, now_us)
     covered = await _covered(tx, account_id, found)
-    for key, name, scope, kind, _ in found:
-        scopes = covered(scope) if name == "unsubscribe" else (scope,)
-        entries.setdefault(key, []).extend([Entry(name, each, kind) for each in scopes])
+    for key, name, api_user, kind, _ in found:
+        whose = covered(api_user) if name == "unsubscribe" else (api_user,)
+        entries.setdefault(key, []).extend([Entry(name, each, kind) for each in whose])
     return Listed(entries)
 
 
-async def _covered(tx: Tx, account_id: int, found: Sequence[Row]) -> Callable[[str], Sequence[str]]:
-    """The scopes in which an unsubscription counts, by the scope in which it was made."""
-    widest = found[0][-1] if any(name == "unsubscribe" for _, name, *_ in found) else UnsubscribeScope.OWN
+async def _covered(tx: Tx, account_id: int, found: Sequence[Row]) -> Callable[[int], Sequence[int]]:
+    """Whose mail an unsubscription ends, by the API_USER that it was made of."""
+    made_of = sorted({api_user for _, name, api_user, *_ in found if name == "unsubscribe"})
+    widest = found[0][-1] if made_of else UnsubscribeScope.OWN
     if widest == UnsubscribeScope.ALL:
-        return lambda _: ("",)
-    covers = await rows.covers(tx, account_id) if widest == UnsubscribeScope.CUSTOM else {}
-    return lambda scope: (scope, *covers.get(scope, ()))
+        return lambda _: (0,)
+    covers = await rows.covers(tx, account_id, made_of) if widest == UnsubscribeScope.CUSTOM else {}
+    return lambda api_user: (api_user, *covers.get(api_user, ()))
 
 
 def bounce_life(address: str, strikes: int) -> int:
@@ -109,7 +111,7 @@ async def bounced(tx: Tx, account_id: int, address: str, reason: str, now_us: in
     """Put `address` on the bounce list, longer each time."""
     key = key_of(address)
     strikes = await rows.strikes(tx, account_id, key) + 1
-    await rows.put(tx, (account_id, key, "bounce", "", strikes, reason, now_us, now_us + bounce_life(address, strikes)))
+    await rows.put(tx, (account_id, key, "bounce", 0, strikes, reason, now_us, now_us + bounce_life(address, strikes)))
 
 
 async def delivered(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:
@@ -120,40 +122,48 @@ async def delivered(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:
 # -- what customers change
 
 
-async def scope_of(tx: Tx, account_id: int, name: str) -> str:
-    """The scope that `name` means: "all", or an API_USER of the account. Raises Refused (40016)."""
+async def whose(tx: Tx, account_id: int, name: str) -> int:
+    """The API_USER of the account that `name` means, 0 for "all". Raises Refused (40016)."""
     if name == ALL:
-        return ""
-    if await api_users.get(tx, account_id, name) is None:
+        return 0
+    found = await api_users.get(tx, account_id, name)
+    if found is None:
         raise Refused(Code.API_USER_LIST_INVALID, "unknown API_USER")
-    return name
+    return found.id
+
+
+async def narrowed(tx: Tx, account_id: int, search: Search, name: str) -> Search:
+    """`search` in what holds for `name`: "all", or whoever has or had that name; for "" as it is."""
+    if not name:
+        return search
+    return replace(search, api_users=[0] if name == ALL else await statistics.api_user_ids(tx, account_id, [name]))
 
 
 async def block(tx: Tx, account_id: int, keys: Sequence[str], name: str, times: tuple[int, int]) -> int:
     """Block `keys` for `name`, an API_USER or "all", over `times` = (now, end); how many (data.md §10.2). Raises Refused."""
-    scope = await scope_of(tx, account_id, name)
+    api_user = await whose(tx, account_id, name)
     for key in keys:
-        await rows.add_or_extend(tx, account_id, (key, "block", scope), times)
+        await rows.add_or_extend(tx, account_id, (key, "block", api_user), times)
     return len(keys)
 
 
-async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us: int) -> list[str]:
-    """Void all lists for `keys` and `name`; which of them were not on the allow list yet (data.md §11.2). Raises Refused."""
-    scope = await scope_of(tx, account_id, name)
+async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us: int) -> list[rows.Entry]:
+    """Void all lists for `keys` and `name`; those that were not on the allow list yet (data.md §11.2). Raises Refused."""
+    api_user = await whose(tx, account_id, name)
     new = []
     for key in keys:
-        if await rows.allow_wholly(tx, account_id, key, scope):
+        if await rows.allow_wholly(tx, account_id, key, api_user):
             continue
-        if await rows.add(tx, account_id, (key, "allow", scope), (now_us, EVER)):
+        if await rows.add(tx, account_id, (key, "allow", api_user), (now_us, EVER)):
             new.append(key)
-    return new
+    return await rows.page(tx, account_id, Search(list="allow", keys=new, api_users=[api_user]), (0, len(new)))
 
 
-async def unsubscribe(tx: Tx, account_id: int, address: str, api_user: str, now_us: int) -> rows.Entry:
+async def unsubscribe(tx: Tx, account_id: int, address: str, api_user: int, now_us: int) -> rows.Entry:
     """The record, made now unless there is one for this API_USER (data.md §8.2)."""
     key = key_of(address)
     await rows.add(tx, account_id, (key, "unsubscribe", api_user), (now_us, EVER))
-    found = await rows.page(tx, account_id, Search(list="unsubscribe", keys=[key], scopes=[api_user]), (0, 1))
+    found = await rows.page(tx, account_id, Search(list="unsubscribe", keys=[key], api_users=[api_user]), (0, 1))
     return found[0]
 
 

@@ -16,7 +16,7 @@ from aurorasend.endpoint import ApiCall, Info, endpoint
 from aurorasend.fields import Field, Limit, Seen, Start, line, wall_time
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Entry, Search
-from aurorasend.store.tx import EVER
+from aurorasend.store.tx import EVER, Tx
 
 
 def without_domain(seen: Seen) -> bool:
@@ -47,7 +47,7 @@ class ListBlocks(Ranged):
 
     email: Email = ""
     domain: DomainKey = ""
-    scope: Scope = ""
+    api_user: Scope = ""
     start: Start = 0
     limit: Limit = 100
 
@@ -57,23 +57,18 @@ class AddBlock:
     email: AddressOrDomain = ""
     domain: DomainKey = ""
     expires: Expires
-    scope: Scope = suppression.ALL
+    api_user: Scope = suppression.ALL
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteBlock:
     email: AddressOrDomain = ""
     domain: DomainKey = ""
-    scope: Scope = ""
+    api_user: Scope = ""
 
 
 def keys_of(email: str, domain: str) -> list[str]:
     return [key for key in (suppression.key_of(email), domain) if key]
-
-
-def scopes_of(name: str) -> list[str] | None:
-    """None, any, for ""."""
-    return None if not name else ["" if name == suppression.ALL else name]
 
 
 @endpoint("block/list")
@@ -83,9 +78,12 @@ async def list_blocks(call: ApiCall, p: ListBlocks) -> Info:
     keys = keys_of(p.email, p.domain) or None
     if p.email and p.domain:
         keys = []  # no entry is both
-    search = Search(list="block", keys=keys, scopes=scopes_of(p.scope), since=since, until=until)
-    found = await call.node.store.read(lambda tx: rows.page(tx, call.caller.account.id, search, (p.start, p.limit)))
-    return listed([shown(each, call.node.zone) for each in found])
+    search, account_id = Search(list="block", keys=keys, since=since, until=until), call.caller.account.id
+
+    async def unit(tx: Tx) -> list[Entry]:
+        return await rows.page(tx, account_id, await suppression.narrowed(tx, account_id, search, p.api_user), (p.start, p.limit))
+
+    return listed([shown(each, call.node.zone) for each in await call.node.store.read(unit)])
 
 
 @endpoint("block/add", raises=[Code.API_USER_LIST_INVALID])
@@ -99,15 +97,25 @@ async def add_block(call: ApiCall, p: AddBlock) -> Info:
     if until_us <= now_us:
         raise Refused(Code.END_DATE_INVALID, message="Invalid expireTime; it must be in the future")
     keys = keys_of(p.email, p.domain)
-    added = await call.node.store.write(lambda tx: suppression.block(tx, account_id, keys, p.scope, (now_us, until_us)))
+    added = await call.node.store.write(lambda tx: suppression.block(tx, account_id, keys, p.api_user, (now_us, until_us)))
     return {"addSuccessCount": added}
 
 
 @endpoint("block/delete")
 async def delete_block(call: ApiCall, p: DeleteBlock) -> Info:
     """Block an address or a recipient domain no longer; without `apiUserBlock`, whomever it was blocked for."""
-    search = Search(list="block", keys=keys_of(p.email, p.domain), scopes=scopes_of(p.scope))
-    return {"deleteSuccessCount": await call.node.store.write(lambda tx: rows.delete(tx, call.caller.account.id, search))}
+    search = Search(list="block", keys=keys_of(p.email, p.domain))
+    return {"deleteSuccessCount": await delete_of(call, search, p.api_user)}
+
+
+async def delete_of(call: ApiCall, search: Search, name: str) -> int:
+    """What `search` finds and holds for `name`."""
+    account_id = call.caller.account.id
+
+    async def unit(tx: Tx) -> int:
+        return await rows.delete(tx, account_id, await suppression.narrowed(tx, account_id, search, name))
+
+    return await call.node.store.write(unit)
 
 
 def halves(key: str) -> tuple[str, str]:
@@ -118,7 +126,7 @@ def halves(key: str) -> tuple[str, str]:
 def shown(each: Entry, zone: timezone) -> Info:
     email, domain = halves(each.key)
     return {
-        "apiUserBlock": each.scope or suppression.ALL,
+        "apiUserBlock": each.api_user or suppression.ALL,
         "domain": domain,
         "email": email,
         "createTime": wall(each.created, zone),

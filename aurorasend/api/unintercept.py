@@ -5,7 +5,7 @@ from datetime import timezone
 from typing import Annotated
 
 from aurorasend import suppression
-from aurorasend.api.block import AddressOrDomain, halves, keys_of, scopes_of
+from aurorasend.api.block import AddressOrDomain, delete_of, halves, keys_of
 from aurorasend.api.bounce import listed
 from aurorasend.api.data_fields import DomainKey, Email
 from aurorasend.clock import wall
@@ -25,7 +25,7 @@ AnyScope = Annotated[str, replace(_SCOPE, doc="Only entries for this API_USER, o
 
 @dataclass(frozen=True, kw_only=True)
 class ListAllowed:
-    scope: AnyScope = ""
+    api_user: AnyScope = ""
     domain: DomainKey = ""
     email: Email = ""
     start: Start = 0
@@ -34,7 +34,7 @@ class ListAllowed:
 
 @dataclass(frozen=True, kw_only=True)
 class OneAllowed:
-    scope: Scope = suppression.ALL
+    api_user: Scope = suppression.ALL
     email: AddressOrDomain = ""
     domain: DomainKey = ""
 
@@ -45,10 +45,14 @@ async def list_allowed(call: ApiCall, p: ListAllowed) -> Info:
     keys = keys_of(p.email, p.domain) or None
     if p.email and p.domain:
         keys = []  # no entry is both
-    search = Search(list="allow", keys=keys, scopes=scopes_of(p.scope))
-    account_id = call.caller.account.id
-    found = await call.node.store.read(lambda tx: rows.page(tx, account_id, search, (p.start, p.limit), newest=True))
-    return listed([shown(each, call.node.zone) for each in found])
+    search, account_id, bounds = Search(list="allow", keys=keys), call.caller.account.id, (p.start, p.limit)
+
+    async def unit(tx: Tx) -> list[Entry]:
+        return await rows.page(
+            tx, account_id, await suppression.narrowed(tx, account_id, search, p.api_user), bounds, newest=True
+        )
+
+    return listed([shown(each, call.node.zone) for each in await call.node.store.read(unit)])
 
 
 @endpoint("unintercept/add", raises=[Code.API_USER_LIST_INVALID])
@@ -58,24 +62,20 @@ async def allow(call: ApiCall, p: OneAllowed) -> Info:
     The answer holds the entries that are new.
     """
     account_id, now_us, keys = call.caller.account.id, call.node.clock.now_us(), keys_of(p.email, p.domain)
-
-    async def unit(tx: Tx) -> list[Entry]:
-        new = await suppression.allow(tx, account_id, keys, p.scope, now_us)
-        return await rows.page(tx, account_id, Search(list="allow", keys=new, scopes=scopes_of(p.scope)), (0, len(keys)))
-
-    return {"dataList": [shown(each, call.node.zone) for each in await call.node.store.write(unit)]}
+    new = await call.node.store.write(lambda tx: suppression.allow(tx, account_id, keys, p.api_user, now_us))
+    return {"dataList": [shown(each, call.node.zone) for each in new]}
 
 
 @endpoint("unintercept/delete")
 async def disallow(call: ApiCall, p: OneAllowed) -> Info:
     """Take an address or a recipient domain off the allow list; without `apiUserName`, its entry for `all` only."""
-    search = Search(list="allow", keys=keys_of(p.email, p.domain), scopes=scopes_of(p.scope))
-    return changed(await call.node.store.write(lambda tx: rows.delete(tx, call.caller.account.id, search)))
+    search = Search(list="allow", keys=keys_of(p.email, p.domain))
+    return changed(await delete_of(call, search, p.api_user))
 
 
 def shown(each: Entry, zone: timezone) -> Info:
     email, domain = halves(each.key)
-    name, created = each.scope or suppression.ALL, wall(each.created, zone)
+    name, created = each.api_user or suppression.ALL, wall(each.created, zone)
     return {"apiUserName": name, "email": email, "domain": domain, "createTime": created}
 
 

@@ -18,6 +18,7 @@ from aurorasend.codes import Code
 from aurorasend.endpoint import Answer, ApiCall, Info, changed, endpoint, one
 from aurorasend.fields import Limit, Start
 from aurorasend.store import label as labels
+from aurorasend.store import statistics
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Entry
 from aurorasend.store.tx import Tx
@@ -60,7 +61,8 @@ async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
 
     async def unit(tx: Tx) -> list[Entry]:
         wanted = await labels.wanted(tx, account_id, p.labels, p.label_names)
-        return await rows.page(tx, account_id, replace(search, scopes=p.api_users, labels=wanted), (p.start, p.limit))
+        senders = await statistics.api_user_ids(tx, account_id, p.api_users)
+        return await rows.page(tx, account_id, replace(search, api_users=senders, labels=wanted), (p.start, p.limit))
 
     found = await call.node.store.read(unit)
     return listed([{**shown(each, call.node.zone), **reason(each.kind)} for each in found])
@@ -72,8 +74,8 @@ async def add_unsubscribe(call: ApiCall, p: AddUnsubscribe) -> Answer:
 
     An address that is on it already is answered with the record that it has.
     """
-    account_id, name, now_us = call.caller.account.id, call.caller.name, call.node.clock.now_us()
-    made = await call.node.store.write(lambda tx: suppression.unsubscribe(tx, account_id, p.email, name, now_us))
+    account_id, api_user, now_us = call.caller.account.id, call.caller.id, call.node.clock.now_us()
+    made = await call.node.store.write(lambda tx: suppression.unsubscribe(tx, account_id, p.email, api_user, now_us))
     return Answer(Code.UNSUBSCRIBE_ADDED, one(shown(made, call.node.zone)))
 
 
@@ -92,7 +94,7 @@ def shown(each: Entry, zone: timezone) -> Info:
         "email": each.key,
         "domain": each.key.rpartition("@")[2],
         "labelId": each.label_id,
-        "apiUser": each.scope,
+        "apiUser": each.api_user,
         "unsubscribeTime": wall(each.created, zone),
     }
 

@@ -416,7 +416,7 @@ tally = Table(
     PrimaryKeyConstraint("account_id", "grain", "bucket", "domain", "api_user_id", "label_id", "kind", "sub_status"),
     sqlite_with_rowid=False,  # it is read in long ranges
 )
-# list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". scope: an API_USER's name, "" for all.
+# list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". api_user_id: 0 for all.
 # kind: of an unsubscription its type (data.md §8.1); of what is allowed 1 when against the bounce list only (data.md §7.2).
 suppression = Table(
     "suppression",
@@ -424,14 +424,14 @@ suppression = Table(
     _int("account_id"),
     _text("key"),
     _text("list"),
-    _text("scope"),
+    _int("api_user_id"),
     _int("kind"),
     _int("label_id"),
     _int("strikes"),
     _text("reason"),
     _int("created"),
     _int("expires"),
-    PrimaryKeyConstraint("account_id", "key", "list", "scope"),
+    PrimaryKeyConstraint("account_id", "key", "list", "api_user_id"),
 )
 # What a page is not about is passed over in the index alone.
 Index(
@@ -440,7 +440,7 @@ Index(
     suppression.c.list,
     suppression.c.created,
     suppression.c.key,
-    suppression.c.scope,
+    suppression.c.api_user_id,
     suppression.c.label_id,
 )
 webhook = _of_account(

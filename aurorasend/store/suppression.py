@@ -9,10 +9,10 @@ from aurorasend.store.tx import EVER, Row, Statement, Tx
 
 
 class Entry(NamedTuple):
-    """One entry of a list. Times are UTC microseconds; `expires` is EVER for what does not."""
+    """One entry of a list. `api_user` is a name, "" for all. Times are UTC microseconds; `expires` is EVER for what does not."""
 
     key: str
-    scope: str
+    api_user: str
     kind: int
     label_id: int
     reason: str
@@ -26,24 +26,25 @@ class Search:
 
     list: str
     keys: Sequence[str] | None = None
-    scopes: Sequence[str] | None = None
+    api_users: Sequence[int] | None = None  # 0 is what holds for all
     labels: Sequence[int] | None = None
     since: int = 0
     until: int = EVER
 
     @property
     def is_vain(self) -> bool:
-        return any(wanted is not None and not wanted for wanted in (self.keys, self.scopes, self.labels))
+        return any(wanted is not None and not wanted for wanted in (self.keys, self.api_users, self.labels))
 
     def arguments(self, tx: Tx) -> tuple[Any, ...]:
         """What follows the account in the statements of `_Searching`."""
         narrowed = [self.list, self.since, self.until]
-        narrowed += [int(self.scopes is not None), tx.many(self.scopes or ())]
+        narrowed += [int(self.api_users is not None), tx.many(self.api_users or ())]
         narrowed += [int(self.labels is not None), tx.many(self.labels or ())]
         return (*narrowed,) if self.keys is None else (*narrowed, tx.many(self.keys))
 
 
-_COLUMNS = "s.key, s.scope, s.kind, s.label_id, s.reason, s.created, s.expires"
+_COLUMNS = "s.key, coalesce(u.name, ''), s.kind, s.label_id, s.reason, s.created, s.expires"
+_NAMED = "LEFT JOIN api_user u ON u.account_id = s.account_id AND u.id = s.api_user_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +67,30 @@ def _searching(where: str, free: int, index: str) -> _Searching:
     def page(order: str) -> Statement:
         """What is passed over is not read: its keys in the index are enough."""
         outer = ", ".join(f"s.{column}" for column in order.split(", "))
-        same = "s.account_id = $1 AND s.list = $2 AND s.key = found.key AND s.scope = found.scope"
-        found = f"(SELECT key, scope FROM suppression WHERE {where} ORDER BY {order} {bounds}) AS found"
+        same = "s.account_id = $1 AND s.list = $2 AND s.key = found.key AND s.api_user_id = found.api_user_id"
+        found = f"(SELECT key, api_user_id FROM suppression WHERE {where} ORDER BY {order} {bounds}) AS found"
         return Statement(  # PostgreSQL looks them up one by one only if it must: it does not know how few they are
-            sqlite=statement(f"SELECT {_COLUMNS} FROM {found} ").sqlite + f"JOIN suppression s ON {same} ORDER BY {outer}",
+            sqlite=statement(f"SELECT {_COLUMNS} FROM {found} ").sqlite + f"JOIN suppression s ON {same} {_NAMED} ORDER BY {outer}",
             postgres=(
                 f"SELECT {_COLUMNS} FROM {found} CROSS JOIN LATERAL (SELECT * FROM suppression s WHERE {same} OFFSET 0) AS s "
-                f"ORDER BY {outer}"
+                f"{_NAMED} ORDER BY {outer}"
             ),
         )
 
     return _Searching(
-        oldest=page("created, key, scope"),
-        newest=page("created DESC, key DESC, scope DESC"),
+        oldest=page("created, key, api_user_id"),
+        newest=page("created DESC, key DESC, api_user_id DESC"),
         delete=statement(f"DELETE FROM suppression WHERE {where}"),
         allow=statement(
-            "INSERT INTO suppression (account_id, key, list, scope, kind, created, expires) "
-            f"SELECT account_id, key, 'allow', '', 1, CAST(${free} AS bigint), CAST(${free + 1} AS bigint) FROM suppression WHERE {where} "
-            "ON CONFLICT (account_id, key, list, scope) DO NOTHING"
+            "INSERT INTO suppression (account_id, key, list, api_user_id, kind, created, expires) "
+            f"SELECT account_id, key, 'allow', 0, 1, CAST(${free} AS bigint), CAST(${free + 1} AS bigint) FROM suppression WHERE {where} "
+            "ON CONFLICT (account_id, key, list, api_user_id) DO NOTHING"
         ),
     )
 
 
 _WHERE = (
-    "account_id = $1 AND list = $2 AND created >= $3 AND created < $4 AND ($5 = 0 OR scope IN texts($6)) "
+    "account_id = $1 AND list = $2 AND created >= $3 AND created < $4 AND ($5 = 0 OR api_user_id IN ids($6)) "
     "AND ($7 = 0 OR label_id IN ids($8))"
 )
 _BY_TIME = _searching(_WHERE, 9, "suppression_created")
@@ -97,48 +98,50 @@ _BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10, "sqlite_autoindex_sup
 
 _COUNT = Statement("SELECT count(*) FROM suppression WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4")
 _FIND = Statement(  # what the account says is looked up once, and only when anything is found
-    "SELECT key, list, scope, kind, (SELECT unsubscribe_scope FROM account WHERE id = $1) FROM suppression "
+    "SELECT key, list, api_user_id, kind, (SELECT unsubscribe_scope FROM account WHERE id = $1) FROM suppression "
     "WHERE account_id = $1 AND key IN texts($2) AND expires > $3"
 )
-_COVERS = Statement(
+_COVERS = Statement("SELECT api_user_id, covers_id FROM unsubscribe_cover WHERE account_id = $1 AND api_user_id IN ids($2)")
+_COVER_NAMES = Statement(
     "SELECT u.name, o.name FROM unsubscribe_cover c JOIN api_user u ON u.account_id = c.account_id AND u.id = c.api_user_id "
     "JOIN api_user o ON o.account_id = c.account_id AND o.id = c.covers_id WHERE c.account_id = $1 ORDER BY u.name, o.name"
 )
 _UNCOVER = Statement("DELETE FROM unsubscribe_cover WHERE account_id = $1 AND api_user_id = $2")
-_STRIKES = Statement("SELECT strikes FROM suppression WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND scope = ''")
+_STRIKES = Statement("SELECT strikes FROM suppression WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND api_user_id = 0")
 _PUT = Statement(
-    "INSERT INTO suppression (account_id, key, list, scope, strikes, reason, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
-    "ON CONFLICT (account_id, key, list, scope) DO UPDATE SET strikes = excluded.strikes, reason = excluded.reason, "
+    "INSERT INTO suppression (account_id, key, list, api_user_id, strikes, reason, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
+    "ON CONFLICT (account_id, key, list, api_user_id) DO UPDATE SET strikes = excluded.strikes, reason = excluded.reason, "
     "created = excluded.created, expires = excluded.expires"
 )
 _ADD = (
-    "INSERT INTO suppression (account_id, key, list, scope, created, expires) VALUES ($1, $2, $3, $4, $5, $6) "
-    "ON CONFLICT (account_id, key, list, scope) DO"
+    "INSERT INTO suppression (account_id, key, list, api_user_id, created, expires) VALUES ($1, $2, $3, $4, $5, $6) "
+    "ON CONFLICT (account_id, key, list, api_user_id) DO"
 )
 _ADD_NEW = Statement(f"{_ADD} NOTHING")
 _ADD_OR_EXTEND = Statement(f"{_ADD} UPDATE SET expires = excluded.expires")
 _ALLOW_WHOLLY = Statement(
-    "UPDATE suppression SET kind = 0 WHERE account_id = $1 AND key = $2 AND list = 'allow' AND scope = $3 AND kind = 1"
+    "UPDATE suppression SET kind = 0 WHERE account_id = $1 AND key = $2 AND list = 'allow' AND api_user_id = $3 AND kind = 1"
 )
-_COPY_SCOPE = Statement(
-    "INSERT INTO suppression (account_id, key, list, scope, kind, label_id, strikes, reason, created, expires) "
-    "SELECT account_id, key, list, $3, kind, label_id, strikes, reason, created, expires FROM suppression "
-    "WHERE account_id = $1 AND scope = $2 ON CONFLICT (account_id, key, list, scope) DO UPDATE "
-    "SET expires = CASE WHEN excluded.expires > suppression.expires THEN excluded.expires ELSE suppression.expires END"
-)
-_DROP_SCOPE = Statement("DELETE FROM suppression WHERE account_id = $1 AND scope = $2")
-_FORGET = Statement("DELETE FROM suppression WHERE account_id = $1 AND list = 'bounce' AND scope = '' AND key IN texts($2)")
+_FORGET = Statement("DELETE FROM suppression WHERE account_id = $1 AND list = 'bounce' AND api_user_id = 0 AND key IN texts($2)")
 
 
 async def find(tx: Tx, account_id: int, keys: Sequence[str], now: int) -> list[Row]:
-    """(key, list, scope, kind, the account's unsubscribe scope) of entries that have not expired."""
+    """(key, list, API user or 0, kind, the account's unsubscribe scope) of entries that have not expired."""
     return await tx.rows(_FIND, account_id, tx.many(keys), now)
 
 
-async def covers(tx: Tx, account_id: int) -> dict[str, list[str]]:
-    """By an API_USER's name, the names of the others that its unsubscriptions cover."""
+async def covers(tx: Tx, account_id: int, api_users: Sequence[int]) -> dict[int, list[int]]:
+    """By API_USER, the others that its unsubscriptions cover."""
+    found: dict[int, list[int]] = {}
+    for api_user_id, covered in await tx.rows(_COVERS, account_id, tx.many(api_users)):
+        found.setdefault(api_user_id, []).append(covered)
+    return found
+
+
+async def cover_names(tx: Tx, account_id: int) -> dict[str, list[str]]:
+    """As `covers`, of all, by name."""
     found: dict[str, list[str]] = {}
-    for name, covered in await tx.rows(_COVERS, account_id):
+    for name, covered in await tx.rows(_COVER_NAMES, account_id):
         found.setdefault(name, []).append(covered)
     return found
 
@@ -156,7 +159,7 @@ async def strikes(tx: Tx, account_id: int, key: str) -> int:
 
 
 async def put(tx: Tx, row: Row) -> None:
-    """(account_id, key, list, scope, strikes, reason, created, expires)"""
+    """(account_id, key, list, api_user_id, strikes, reason, created, expires)"""
     await tx.run(_PUT, *row)
 
 
@@ -164,25 +167,19 @@ async def forget(tx: Tx, account_id: int, keys: Sequence[str]) -> None:
     await tx.run(_FORGET, account_id, tx.many(keys))
 
 
-async def add(tx: Tx, account_id: int, entry: tuple[str, str, str], times: tuple[int, int]) -> bool:
-    """Add (key, list, scope) with `times` = (created, expires). False when it is there already, and stays as it is."""
+async def add(tx: Tx, account_id: int, entry: tuple[str, str, int], times: tuple[int, int]) -> bool:
+    """Add (key, list, API user or 0) with `times` = (created, expires). False when it is there already, and stays as it is."""
     return bool(await tx.run(_ADD_NEW, account_id, *entry, *times))
 
 
-async def add_or_extend(tx: Tx, account_id: int, entry: tuple[str, str, str], times: tuple[int, int]) -> None:
+async def add_or_extend(tx: Tx, account_id: int, entry: tuple[str, str, int], times: tuple[int, int]) -> None:
     """Like `add`, but what is there already expires when the new one would."""
     await tx.run(_ADD_OR_EXTEND, account_id, *entry, *times)
 
 
-async def allow_wholly(tx: Tx, account_id: int, key: str, scope: str) -> bool:
+async def allow_wholly(tx: Tx, account_id: int, key: str, api_user_id: int) -> bool:
     """What was allowed against the bounce list only is allowed against all lists. False when there is no such entry."""
-    return bool(await tx.run(_ALLOW_WHOLLY, account_id, key, scope))
-
-
-async def rename_scope(tx: Tx, account_id: int, old: str, new: str) -> None:
-    """Entries of the API_USER that was called `old` are those of `new`. Of two for one address the later end counts."""
-    await tx.run(_COPY_SCOPE, account_id, old, new)
-    await tx.run(_DROP_SCOPE, account_id, old)
+    return bool(await tx.run(_ALLOW_WHOLLY, account_id, key, api_user_id))
 
 
 async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int], *, newest: bool = False) -> list[Entry]:

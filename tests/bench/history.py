@@ -68,7 +68,6 @@ class Account:
     domain: int
     trigger: int
     batch: int
-    batch_name: str
 
 
 @dataclass(frozen=True)
@@ -173,10 +172,10 @@ async def _account(on: Engineer) -> Account:
     (found,) = await on.do("SELECT id FROM account WHERE name = 'main'")
     (domain,) = await on.do(f"SELECT min(id) FROM domain WHERE account_id = {found[0]}")
     users = await on.do(
-        f"SELECT id, email_type, name FROM api_user WHERE account_id = {found[0]} AND is_test = 0 ORDER BY id DESC"
+        f"SELECT id, email_type FROM api_user WHERE account_id = {found[0]} AND is_test = 0 ORDER BY id DESC"
     )
-    ids, names = {kind: id_ for id_, kind, _ in users}, {kind: name for _, kind, name in users}
-    return Account(found[0], domain[0], ids[0], ids[1], names[1])
+    ids = {kind: id_ for id_, kind in users}
+    return Account(found[0], domain[0], ids[0], ids[1])
 
 
 @dataclass(frozen=True)
@@ -300,15 +299,15 @@ class _Day:
 async def _lists(on: Engineer, account: Account, begins: int) -> None:
     created = f"{begins} + j * {DAY // LISTED}"
     label = f"CASE WHEN j % 100000 = 0 THEN {SELDOM_LABEL} ELSE {BASE + 3} END"
-    for name, scope, label_id in (
-        ("bounce", "", "0"),
-        ("unsubscribe", account.batch_name, label),
-        ("block", "", "0"),
-        ("allow", "", "0"),
+    for name, api_user, label_id in (
+        ("bounce", 0, "0"),
+        ("unsubscribe", account.batch, label),
+        ("block", 0, "0"),
+        ("allow", 0, "0"),
     ):
         await on.do(
-            "INSERT INTO suppression (account_id, key, list, scope, kind, label_id, strikes, reason, created, expires) "
-            f"SELECT {account.id}, 's' || CAST({BASE} + j AS text) || '@{name}.example', '{name}', '{scope}', 0, {label_id}, 1, "
+            "INSERT INTO suppression (account_id, key, list, api_user_id, kind, label_id, strikes, reason, created, expires) "
+            f"SELECT {account.id}, 's' || CAST({BASE} + j AS text) || '@{name}.example', '{name}', {api_user}, 0, {label_id}, 1, "
             f"'550 5.1.1 no such user', {created}, {created} + {180 * DAY} FROM {on.series(LISTED)}"
         )
 

@@ -23,21 +23,22 @@ from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
 async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet) -> None:
     """An address or a whole domain, for the account or one API user; `allow` outweighs the others."""
     async with serving(data, relayed(internet)) as node:
-        mine = node.user("main.trigger")["apiUser"]
+        name = node.user("main.trigger")["apiUser"]
+        ((mine,),) = await node.rows("SELECT id FROM api_user WHERE name = $1", name)
         entries = [
-            ("blocked@example.net", "block", ""),
-            ("@blocked.example", "block", ""),
+            ("blocked@example.net", "block", 0),
+            ("@blocked.example", "block", 0),
             ("gone@example.net", "unsubscribe", mine),
-            ("angry@example.net", "complaint", ""),
-            ("unknown@example.net", "bounce", ""),
-            ("other@example.net", "unsubscribe", "another_api_user"),
-            ("allowed@example.net", "bounce", ""),
-            ("allowed@example.net", "allow", ""),
+            ("angry@example.net", "complaint", 0),
+            ("unknown@example.net", "bounce", 0),
+            ("other@example.net", "unsubscribe", mine + 1),
+            ("allowed@example.net", "bounce", 0),
+            ("allowed@example.net", "allow", 0),
         ]
-        columns = "account_id, key, list, scope, strikes, reason, created, expires"
-        for key, name, scope in entries:
+        columns = "account_id, key, list, api_user_id, strikes, reason, created, expires"
+        for key, name, whose in entries:
             sql = f"INSERT INTO suppression ({columns}) VALUES ($1, $2, $3, $4, 0, '', 0, $5)"
-            await node.change(sql, await node.account_id(), key, name, scope, EVER)
+            await node.change(sql, await node.account_id(), key, name, whose, EVER)
         people = ["Blocked@Example.NET", "any@blocked.example", "gone@example.net", "angry@example.net", "unknown@example.net"]
         await node.accepted(to=";".join(people))
         await node.settled()

@@ -28,8 +28,8 @@ async def test_f35_what_is_delivered_is_no_longer_suspect(place: Place, internet
     """The address is on the bounce list, but its time is over; what remains of it are the strikes."""
     async with serving(place.data, relayed(internet), url=place.url) as node:
         sql = (
-            "INSERT INTO suppression (account_id, key, list, scope, strikes, reason, created, expires) "
-            "VALUES ($1, 'ann@example.net', 'bounce', '', 3, '', 0, 1)"
+            "INSERT INTO suppression (account_id, key, list, api_user_id, strikes, reason, created, expires) "
+            "VALUES ($1, 'ann@example.net', 'bounce', 0, 3, '', 0, 1)"
         )
         await node.change(sql, await node.account_id())
         await node.accepted(to="ann@example.net")

@@ -388,16 +388,16 @@ def upgrade() -> None:
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('key', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('list', sa.Text(), server_default=sa.text("('')"), nullable=False),
-    sa.Column('scope', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('kind', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('strikes', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('reason', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('expires', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'key', 'list', 'scope')
+    sa.PrimaryKeyConstraint('account_id', 'key', 'list', 'api_user_id')
     )
-    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created', 'key', 'scope', 'label_id'], unique=False)
+    op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created', 'key', 'api_user_id', 'label_id'], unique=False)
     op.create_table('tally',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('grain', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
