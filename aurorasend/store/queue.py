@@ -136,7 +136,7 @@ async def hasten(tx: Tx, account_id: int, entry_id: int, due: int) -> None:
 
 
 async def release_parked(tx: Tx, after: tuple[int, int], now_us: int, limit: int) -> list[tuple[int, int]]:
-    """Make up to `limit` entries due whose due is EVER, as if never tried, so that they do not expire: the first after
+    """Make up to `limit` entries due whose due is EVER, as if never tried, so that a mail does not expire: the first after
     `after`, as (account_id, id). Reads the table: for the operator, not for hot paths."""
     released: list[tuple[int, int]] = []
     for account_id, entry_id in await tx.rows(_PARKED, *after, limit):
