@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -67,6 +68,11 @@ class Route:
     password: str = field(default="", repr=False)
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        """Made once: the lane of every mail begins with it."""
         return f"smtp://{HostPort(self.host, self.port)}" if self.kind == "smtp" else self.kind
 
 
