@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 from aurorasend.store import schema
@@ -37,10 +38,16 @@ class Search:
 
     def arguments(self, tx: Tx) -> tuple[Any, ...]:
         """What follows the account in the statements of `_Searching`."""
-        narrowed = [self.list, self.since, self.until]
-        narrowed += [int(self.api_users is not None), tx.many(self.api_users or ())]
-        narrowed += [int(self.labels is not None), tx.many(self.labels or ())]
-        return (*narrowed,) if self.keys is None else (*narrowed, tx.many(self.keys))
+        given: list[Any] = [self.list, self.since, self.until]
+        for wanted in (self.api_users, self.labels):
+            if wanted is not None:
+                given += [min(wanted), max(wanted), tx.many(wanted)]
+        return (*given,) if self.keys is None else (*given, tx.many(self.keys))
+
+    @property
+    def shape(self) -> tuple[bool, bool, bool]:
+        """Which of its filters narrow: by these it has a statement."""
+        return (self.api_users is not None, self.labels is not None, self.keys is not None)
 
 
 _COLUMNS = "s.key, coalesce(u.name, ''), s.kind, s.label_id, s.reason, s.created, s.expires"
@@ -89,12 +96,21 @@ def _searching(where: str, free: int, index: str) -> _Searching:
     )
 
 
-_WHERE = (
-    "account_id = $1 AND list = $2 AND created >= $3 AND created < $4 AND ($5 = 0 OR api_user_id IN ids($6)) "
-    "AND ($7 = 0 OR label_id IN ids($8))"
-)
-_BY_TIME = _searching(_WHERE, 9, "suppression_created")
-_BY_KEY = _searching(f"{_WHERE} AND key IN texts($9)", 10, "sqlite_autoindex_suppression_1")
+def _searching_of(api_users: bool, labels: bool, keys: bool) -> _Searching:
+    """Of a Search.shape. The span decides on most rows that a rare API user or label is not in; to look into a list costs
+    several times as much, and each condition tells where a million rows are passed over."""
+    conditions, free = ["account_id = $1 AND list = $2 AND created >= $3 AND created < $4"], 5
+    for column, is_given in (("api_user_id", api_users), ("label_id", labels)):
+        if is_given:
+            conditions.append(f"{column} >= ${free} AND {column} <= ${free + 1} AND {column} IN ids(${free + 2})")
+            free += 3
+    if keys:
+        conditions.append(f"key IN texts(${free})")
+        free += 1
+    return _searching(" AND ".join(conditions), free, "sqlite_autoindex_suppression_1" if keys else "suppression_created")
+
+
+_SEARCHING = {shape: _searching_of(*shape) for shape in product((False, True), repeat=3)}
 
 _COUNT = Statement("SELECT count(*) FROM suppression WHERE account_id = $1 AND list = $2 AND created >= $3 AND created < $4")
 _FIND = Statement(  # what the account says is looked up once, and only when anything is found
@@ -187,7 +203,7 @@ async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int],
     start, limit = bounds
     if search.is_vain or not limit:
         return []
-    by = _statements(search)
+    by = _SEARCHING[search.shape]
     found = await tx.rows(by.newest if newest else by.oldest, account_id, *search.arguments(tx), limit, start)
     return [Entry(*row) for row in found]
 
@@ -199,13 +215,9 @@ async def count(tx: Tx, account_id: int, of: str, span: tuple[int, int]) -> int:
 
 
 async def delete(tx: Tx, account_id: int, search: Search) -> int:
-    return await tx.run(_statements(search).delete, account_id, *search.arguments(tx))
+    return 0 if search.is_vain else await tx.run(_SEARCHING[search.shape].delete, account_id, *search.arguments(tx))
 
 
 async def allow(tx: Tx, account_id: int, search: Search, now_us: int) -> None:
     """Allow the addresses that `search` finds, against the bounce list only; what is allowed already stays as it is."""
-    await tx.run(_statements(search).allow, account_id, *search.arguments(tx), now_us, EVER)
-
-
-def _statements(search: Search) -> _Searching:
-    return _BY_TIME if search.keys is None else _BY_KEY
+    await tx.run(_SEARCHING[search.shape].allow, account_id, *search.arguments(tx), now_us, EVER)

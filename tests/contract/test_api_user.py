@@ -225,6 +225,7 @@ async def test_what_is_listed_for_one_stays_so_under_a_new_name(api: Api) -> Non
     ]
     assert (await api.call("block/list", apiUserBlock="shopmail02", days=1))["count"] == 3
     assert (await api.call("block/list", apiUserBlock="shopmail01", days=1))["count"] == 0
+    assert (await api.call("block/delete", email="ann@example.net", apiUserBlock="nobody"))["deleteSuccessCount"] == 0
     assert (await api.call("block/delete", email="ann@example.net", apiUserBlock="shopmail02"))["deleteSuccessCount"] == 1
 
 
