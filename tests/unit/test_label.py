@@ -102,6 +102,7 @@ async def test_list_searches_and_pages(labels: Labels) -> None:
     assert await names(query="\\") == ["x\\y"]
     assert await names(start=1, limit=2) == ["Ünïcode!", "50 percent off"]
     assert await labels.call("list", limit=0) == {"total": 6, "count": 0, "dataList": []}
+    assert await labels.call("list", start="9" * 40) == {"total": 6, "count": 0, "dataList": []}
     assert await labels.call("list", start=50) == {"total": 6, "count": 0, "dataList": []}
 
 
@@ -118,7 +119,9 @@ async def test_list_searches_and_pages(labels: Labels) -> None:
         ("get", {"labelId": -4}, 40103),
         ("get", {"labelId": 1.5}, 40103),
         ("get", {"labelId": 2**53 - 1}, 40106),
-        ("get", {"labelId": 2**80}, 40103),
+        ("get", {"labelId": 2**80}, 40106),
+        ("update", {"labelId": str(2**63), "labelName": "x"}, 40106),
+        ("delete", {"labelId": "9" * 40}, 40106),
         ("update", {"labelName": "x"}, 40102),
         ("update", {"labelId": 999, "labelName": " "}, 40104),
         ("delete", {"labelId": "seven"}, 40103),
