@@ -1,5 +1,6 @@
 """Labels on both engines, through their endpoints' handlers (management.md §2)."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -150,3 +151,10 @@ async def test_sends_find_or_make_a_label(store: Store) -> None:
     first = await store.write(lambda tx: rows.get_or_add(tx, 1, "june", 5))
     assert await store.write(lambda tx: rows.get_or_add(tx, 1, "june", 9)) == first
     assert (first.name, first.created) == ("june", 5)
+
+
+async def test_equal_deletes_at_once_delete_once(labels: Labels) -> None:
+    label_id = await labels.add("one")
+    answers = await asyncio.gather(*(labels.call("delete", labelId=label_id) for _ in range(8)))
+    assert answers.count({"count": 1}) == 1
+    assert answers.count(40106) == 7
