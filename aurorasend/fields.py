@@ -21,6 +21,7 @@ T = TypeVar("T")
 Schema = Mapping[str, object]  # of OpenAPI 3.1
 
 _MISSING = dataclasses.MISSING
+FARTHEST = 2**53 - 1  # what every JSON reader keeps exact, RFC 8259 §6; no table is so long
 
 
 class Kind(Enum):
@@ -343,8 +344,8 @@ def part(longest: int) -> Parser[str]:
     return Parser(lambda given: text().read(given)[: 3 * longest + 1])
 
 
-def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
-    """A decimal integer from `least` to `most` (by default what every JSON reader keeps exact, RFC 8259 §6)."""
+def integer(least: int, most: int = FARTHEST) -> Parser[int]:
+    """A decimal integer from `least` to `most`."""
     digits = re.compile(r"[+-]?[0-9]{1,18}")
 
     def read(text: str) -> int:
@@ -353,6 +354,18 @@ def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
         return int(text)
 
     return Parser(read, schema={"type": "integer", "minimum": least, "maximum": most})
+
+
+def number(least: int) -> Parser[int]:
+    """An offset, or the id of a row: an integer from `least`. A larger one than FARTHEST is right too, and finds as little."""
+    digits = re.compile(r"[+-]?[0-9]{1,100}")
+
+    def read(text: str) -> int:
+        if not digits.fullmatch(text) or int(text) < least:
+            raise Trouble(Kind.INVALID)
+        return min(int(text), FARTHEST)
+
+    return Parser(read, schema={"type": "integer", "minimum": least})
 
 
 def _boolean(text: str) -> bool:
@@ -391,7 +404,7 @@ Start = Annotated[
     int,
     Field(
         "start",
-        integer(0),
+        number(0),
         empty=Code.START_EMPTY,
         invalid=Code.START_INVALID,
         doc="Offset of the first row, not a page number. Default 0.",

@@ -52,7 +52,7 @@ class Counts(NamedTuple):
 
 class Line(NamedTuple):
     """Counts, or numbers of classes, of one combination; the first four are its place in the answer. `bucket` is a day or
-    hour since 1970 in the asker's zone; `label` "" for none or one that was deleted; `domain` "" when domains are together."""
+    hour since 1970 in the asker's zone; `label` "" for none; `domain` "" when domains are together."""
 
     bucket: int
     api_user: str

@@ -25,7 +25,7 @@ from aurorasend.fields import (
     Seen,
     StartDate,
     Trouble,
-    integer,
+    number,
     parser,
     part,
     period,
@@ -136,7 +136,7 @@ LabelId = Annotated[
     int | None,
     Field(
         "labelId",
-        integer(0),
+        number(0),
         empty=Code.STATISTICS_LABEL_EMPTY,
         invalid=Code.STATISTICS_LABEL_INVALID,
         doc="Only this label, by number; 0 is mail without a label.",

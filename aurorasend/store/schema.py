@@ -159,6 +159,8 @@ label = _of_account(
     _int("updated"),
     UniqueConstraint("account_id", "name", name="label_name"),
 )
+# Labels that were deleted: statistics of mail that was sent with them still know their names.
+dropped_label = _of_account("dropped_label", _text("name"), _text("folded"))
 template = _of_account(
     "template",
     _text("invoke_name"),

@@ -139,6 +139,13 @@ def upgrade() -> None:
     )
     op.create_index('domain_check_due', 'domain', ['check_due'], unique=False)
     op.create_index('domain_of_name', 'domain', ['name'], unique=False)
+    op.create_table('dropped_label',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('folded', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id')
+    )
     op.create_table('dropped_list',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -550,6 +557,7 @@ def downgrade() -> None:
     op.drop_index('event_submission', table_name='event')
     op.drop_table('event')
     op.drop_table('dropped_list')
+    op.drop_table('dropped_label')
     op.drop_index('domain_of_name', table_name='domain')
     op.drop_index('domain_check_due', table_name='domain')
     op.drop_table('domain')
