@@ -284,7 +284,7 @@ class Mail:
         for report in reports:
             account_id, address = report.due.claimed.account_id, report.due.target.address
             if report.outcome.suppress:
-                await suppression.bounced(tx, account_id, address, report.outcome.text, report.at)
+                await suppression.bounced(tx, account_id, address, report.outcome, report.at)
             elif report.outcome.fate is Fate.DELIVERED:
                 delivered.setdefault(account_id, []).append(address)
         for account_id, addresses in sorted(delivered.items()):

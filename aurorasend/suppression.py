@@ -19,6 +19,7 @@ from aurorasend.store.suppression import Search
 from aurorasend.store.tx import EVER, Row, Tx
 
 TENCENT = frozenset({"qq.com", "vip.qq.com", "foxmail.com"})  # data.md §7.4
+TENCENT_MX = ".qq.com"  # how the names of its mail exchangers end, which serve other domains too
 FIRST_STRIKES = (HOUR, 4 * HOUR, 8 * HOUR, DAY)  # data.md §7.4, then doubling
 MOST_DAYS, MOST_DAYS_TENCENT = 180, 30
 ALL = "all"  # how customers write a scope that is not one API_USER's
@@ -98,20 +99,21 @@ async def _covered(tx: Tx, account_id: int, found: Sequence[Row]) -> Callable[[i
     return lambda api_user: (api_user, *covers.get(api_user, ()))
 
 
-def bounce_life(address: str, strikes: int) -> int:
-    """Microseconds that the n-th consecutive "does not exist" keeps `address` on the bounce list (data.md §7.4)."""
-    if key_of(address).rpartition("@")[2] in TENCENT:
+def bounce_life(key: str, mx: str, strikes: int) -> int:
+    """Microseconds that the n-th consecutive "does not exist" keeps an address on the bounce list (data.md §7.4)."""
+    if key.rpartition("@")[2] in TENCENT or mx.lower().endswith(TENCENT_MX):
         return int(min(2 ** min(strikes - 1, 30), MOST_DAYS_TENCENT)) * DAY
     if strikes <= len(FIRST_STRIKES):
         return FIRST_STRIKES[strikes - 1]
     return int(min(2 ** min(strikes - len(FIRST_STRIKES), 30), MOST_DAYS)) * DAY
 
 
-async def bounced(tx: Tx, account_id: int, address: str, reason: str, now_us: int) -> None:
+async def bounced(tx: Tx, account_id: int, address: str, why: Outcome, now_us: int) -> None:
     """Put `address` on the bounce list, longer each time."""
     key = key_of(address)
     strikes = await rows.strikes(tx, account_id, key) + 1
-    await rows.put(tx, (account_id, key, "bounce", 0, strikes, reason, now_us, now_us + bounce_life(address, strikes)))
+    expires = now_us + bounce_life(key, why.mx, strikes)
+    await rows.put(tx, (account_id, key, "bounce", 0, strikes, why.text, now_us, expires))
 
 
 async def delivered(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:

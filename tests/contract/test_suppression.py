@@ -9,11 +9,13 @@ import pytest
 
 from aurorasend import suppression
 from aurorasend.clock import DAY
+from aurorasend.outcome import Reply, Stage, judge
 from aurorasend.store import suppression as rows
 from aurorasend.store.tx import Statement, Store
 from tests.management import Api, managing
 
 ANN = "ann@example.net"
+NOBODY = judge(Reply(550, "5.1.1 nobody"), Stage.RCPT)
 LATER = "2026-03-01 00:00:00"
 PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("bounce/list", {}, 40007),
@@ -88,7 +90,7 @@ async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
 async def bounce(api: Api, *addresses: str, account_id: int = 1) -> None:
     for address in addresses:
         now_us = api.clock.now_us()
-        await api.node.store.write(lambda tx, a=address, n=now_us: suppression.bounced(tx, account_id, a, "550 5.1.1 nobody", n))  # type: ignore[misc]
+        await api.node.store.write(lambda tx, a=address, n=now_us: suppression.bounced(tx, account_id, a, NOBODY, n))  # type: ignore[misc]
 
 
 async def verdict(api: Api, address: str, api_user: str = "one_trigger") -> int:
