@@ -169,7 +169,8 @@ async def unsubscribe(tx: Tx, account_id: int, address: str, api_user: int, now_
     return found[0]
 
 
-async def release(tx: Tx, account_id: int, search: Search, now_us: int) -> int:
-    """Take entries off the bounce list, strikes and all, and keep their addresses off it; how many (data.md §7.2)."""
-    await rows.allow(tx, account_id, search, now_us)
+async def release(tx: Tx, account_id: int, search: Search, now_us: int, *, allowed: bool) -> int:
+    """Take entries off the bounce list, strikes and all; how many. If `allowed`, what is off stays off (data.md §7.2)."""
+    if allowed:
+        await rows.allow(tx, account_id, search, now_us)
     return await rows.delete(tx, account_id, search)

@@ -152,6 +152,15 @@ async def test_what_leaves_the_bounce_list_is_allowed_against_it_alone(api: Api)
     assert await verdict(api, ANN) == 0
 
 
+async def test_an_installation_may_only_forget_what_leaves_the_bounce_list(api: Api) -> None:
+    api.settle("api", unbounced_allowed=False)
+    await bounce(api, ANN)
+    assert await api.call("bounce/delete", email=ANN) == {"count": 1}
+    assert emails(await api.call("unintercept/list")) == []
+    await bounce(api, ANN)
+    assert await verdict(api, ANN) == 401
+
+
 async def test_a_range_is_deleted(api: Api) -> None:
     await bounce(api, "a@example.net", "b@example.net")
     assert await api.call("bounce/delete", startDate="2026-01-01", endDate="2026-01-31") == {"count": 0}
