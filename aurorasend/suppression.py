@@ -143,9 +143,9 @@ async def narrowed(tx: Tx, account_id: int, search: Search, name: str) -> Search
 
 async def block(tx: Tx, account_id: int, keys: Sequence[str], name: str, times: tuple[int, int]) -> int:
     """Block `keys` for `name`, an API_USER or "all", over `times` = (now, end); how many (data.md §10.2). Raises Refused."""
-    api_user = await whose(tx, account_id, name)
-    for key in keys:
-        await rows.add_or_extend(tx, account_id, (key, "block", api_user), times)
+    api_user, (now_us, until_us) = await whose(tx, account_id, name), times
+    for at, key in enumerate(keys, now_us):  # a microsecond apart: lists are in the order in which entries were made
+        await rows.add_or_extend(tx, account_id, (key, "block", api_user), (at, until_us))
     return len(keys)
 
 
@@ -153,10 +153,10 @@ async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us:
     """Void all lists for `keys` and `name`; those that were not on the allow list yet (data.md §11.2). Raises Refused."""
     api_user = await whose(tx, account_id, name)
     new = []
-    for key in keys:
+    for at, key in enumerate(keys, now_us):
         if await rows.allow_wholly(tx, account_id, key, api_user):
             continue
-        if await rows.add(tx, account_id, (key, "allow", api_user), (now_us, EVER)):
+        if await rows.add(tx, account_id, (key, "allow", api_user), (at, EVER)):
             new.append(key)
     return await rows.page(tx, account_id, Search(list="allow", keys=new, api_users=[api_user]), (0, len(new)))
 
