@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aurorasend import suppression
-from aurorasend.clock import DAY
+from aurorasend.clock import DAY, HOUR
 from aurorasend.outcome import Reply, Stage, judge
 from aurorasend.store import suppression as rows
 from aurorasend.store.tx import Statement, Store
@@ -133,6 +133,15 @@ async def test_bounces_are_listed_by_range_or_address_and_counted(api: Api) -> N
     ]
     assert await api.call("bounce/count", start_date="2026-02-01", end_date="2026-02-01") == {"count": 2}
     assert await api.call("bounce/count", "two_trigger", days=1) == {"count": 1}
+
+
+def test_the_bounce_list_keeps_an_address_longer_each_time() -> None:
+    """data.md §7.4"""
+    usual = [suppression.bounce_life("ann@example.net", "mx.example.net", n) for n in (*range(1, 14), 10**6)]
+    assert usual == [HOUR, 4 * HOUR, 8 * HOUR, *(days * DAY for days in (1, 2, 4, 8, 16, 32, 64, 128, 180, 180, 180))]
+    for key, mx in (("ann@foxmail.com", ""), ("ann@vip.qq.com", "mx.example.net"), ("ann@example.net", "MXbiz1.qq.com")):
+        tencent = [suppression.bounce_life(key, mx, n) for n in (*range(1, 8), 10**6)]
+        assert tencent == [days * DAY for days in (1, 2, 4, 8, 16, 30, 30, 30)]
 
 
 async def test_what_leaves_the_bounce_list_is_allowed_against_it_alone(api: Api) -> None:
