@@ -164,7 +164,8 @@ async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us:
 async def unsubscribe(tx: Tx, account_id: int, address: str, api_user: int, now_us: int) -> rows.Entry:
     """The record, made now unless there is one for this API_USER (data.md §8.2)."""
     key = key_of(address)
-    await rows.add(tx, account_id, (key, "unsubscribe", api_user), (now_us, EVER))
+    # Extended, which changes nothing, so that nobody can delete it before it is read.
+    await rows.add_or_extend(tx, account_id, (key, "unsubscribe", api_user), (now_us, EVER))
     found = await rows.page(tx, account_id, Search(list="unsubscribe", keys=[key], api_users=[api_user]), (0, 1))
     return found[0]
 

@@ -247,6 +247,12 @@ async def test_equal_unsubscriptions_at_once_make_one_record(api: Api) -> None:
     assert (await api.call("unsubscribe/list", email=ANN))["count"] == 1
 
 
+async def test_what_unsubscribes_while_it_is_deleted_has_a_record(api: Api) -> None:
+    for _ in range(20):
+        calls = (api.call(f"unsubscribe/{action}", email=ANN) for action in ("add", "delete") * 4)
+        assert all("data" in each or "count" in each for each in await asyncio.gather(*calls))
+
+
 async def test_complaints(api: Api) -> None:
     now_us = api.clock.now_us()
     await api.node.store.write(lambda tx: rows.put(tx, (1, ANN, "complaint", 0, 0, "FROM ESP", now_us, now_us + 180 * DAY)))
