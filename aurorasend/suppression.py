@@ -111,9 +111,8 @@ def bounce_life(key: str, mx: str, strikes: int) -> int:
 async def bounced(tx: Tx, account_id: int, address: str, why: Outcome, now_us: int) -> None:
     """Put `address` on the bounce list, longer each time."""
     key = key_of(address)
-    strikes = await rows.strikes(tx, account_id, key) + 1
-    expires = now_us + bounce_life(key, why.mx, strikes)
-    await rows.put(tx, (account_id, key, "bounce", 0, strikes, why.text, now_us, expires))
+    strikes = await rows.strike(tx, account_id, key, why.text, now_us)
+    await rows.end_bounce(tx, account_id, key, now_us + bounce_life(key, why.mx, strikes))
 
 
 async def delivered(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:

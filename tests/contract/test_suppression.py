@@ -135,6 +135,12 @@ async def test_bounces_are_listed_by_range_or_address_and_counted(api: Api) -> N
     assert await api.call("bounce/count", "two_trigger", days=1) == {"count": 1}
 
 
+async def test_each_of_many_bounces_at_once_counts(api: Api) -> None:
+    await asyncio.gather(*(bounce(api, ANN) for _ in range(5)))
+    row = (await api.call("bounce/list", email=ANN))["dataList"][0]
+    assert (row["bounceTime"], row["expireTime"]) == ("2026-02-01 09:00:00", "2026-02-03 09:00:00")
+
+
 def test_the_bounce_list_keeps_an_address_longer_each_time() -> None:
     """data.md §7.4"""
     usual = [suppression.bounce_life("ann@example.net", "mx.example.net", n) for n in (*range(1, 14), 10**6)]
@@ -255,7 +261,9 @@ async def test_what_unsubscribes_while_it_is_deleted_has_a_record(api: Api) -> N
 
 async def test_complaints(api: Api) -> None:
     now_us = api.clock.now_us()
-    await api.node.store.write(lambda tx: rows.put(tx, (1, ANN, "complaint", 0, 0, "FROM ESP", now_us, now_us + 180 * DAY)))
+    columns = "account_id, key, list, api_user_id, reason, created, expires"
+    values = f"1, '{ANN}', 'complaint', 0, 'FROM ESP', {now_us}, {now_us + 180 * DAY}"
+    await api.sql(f"INSERT INTO suppression ({columns}) VALUES ({values})")
     expected = {
         "email": ANN,
         "receiver": ANN,
