@@ -153,10 +153,10 @@ async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us:
     api_user = await whose(tx, account_id, name)
     new = []
     for at, key in enumerate(keys, now_us):
-        if await rows.allow_wholly(tx, account_id, key, api_user):
-            continue
         if await rows.add(tx, account_id, (key, "allow", api_user), (at, EVER)):
             new.append(key)
+        else:
+            await rows.allow_wholly(tx, account_id, key, api_user)
     return await rows.page(tx, account_id, Search(list="allow", keys=new, api_users=[api_user]), (0, len(new)))
 
 

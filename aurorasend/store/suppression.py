@@ -192,9 +192,9 @@ async def add_or_extend(tx: Tx, account_id: int, entry: tuple[str, str, int], ti
     await tx.run(_ADD_OR_EXTEND, account_id, *entry, *times)
 
 
-async def allow_wholly(tx: Tx, account_id: int, key: str, api_user_id: int) -> bool:
-    """What was allowed against the bounce list only is allowed against all lists. False when there is no such entry."""
-    return bool(await tx.run(_ALLOW_WHOLLY, account_id, key, api_user_id))
+async def allow_wholly(tx: Tx, account_id: int, key: str, api_user_id: int) -> None:
+    """What was allowed against the bounce list only is allowed against all lists."""
+    await tx.run(_ALLOW_WHOLLY, account_id, key, api_user_id)
 
 
 async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int], *, newest: bool = False) -> list[Entry]:

@@ -167,6 +167,15 @@ async def test_what_leaves_the_bounce_list_is_allowed_against_it_alone(api: Api)
     assert await verdict(api, ANN) == 0
 
 
+async def test_an_allowance_outweighs_what_leaves_the_bounce_list_at_once(api: Api) -> None:
+    await api.call("block/add", email=ANN, expireTime=LATER)
+    for _ in range(20):
+        await bounce(api, ANN)
+        await asyncio.gather(api.call("unintercept/add", email=ANN), api.call("bounce/delete", email=ANN))
+        assert await verdict(api, ANN) == 0
+        await api.call("unintercept/delete", email=ANN)
+
+
 async def test_an_installation_may_only_forget_what_leaves_the_bounce_list(api: Api) -> None:
     api.settle("api", unbounced_allowed=False)
     await bounce(api, ANN)
