@@ -139,7 +139,8 @@ def add_account(settings: Settings, name: str, region: str, domain: str) -> dict
     domain, key, vault = _domain_name(domain), make_rsa_key(), open_vault(settings.data / "master.key")
     test_domain, test_key = random_name(settings.domain.platform), make_rsa_key()
     mark = secrets.token_hex(3)  # names of users are unique in the whole store
-    users = {kind: {"apiUser": f"{name}_{kind}_{mark}", "apiKey": new_key()} for kind in EMAIL_TYPES}
+    start = name.replace("-", "_")[:17]  # what leaves room for the rest in the 32 characters of an API user's name
+    users = {kind: {"apiUser": f"{start}_{kind}_{mark}", "apiKey": new_key()} for kind in EMAIL_TYPES}
     sms = {"smsUser": f"{name}_sms_{mark}", "smsKey": new_key()}
     app_key = secrets.token_hex(16)
 

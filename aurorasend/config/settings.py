@@ -142,6 +142,11 @@ class Api:
         "",
         "URL under which the outside reaches this installation; empty means the first HTTP listener.",
     )
+    unbounced_allowed: bool = setting(  # contract data §7.2
+        SWITCH,
+        "true",
+        "Whether an address that `bounce/delete` takes off the bounce list is kept off it by an entry of the allow list.",
+    )
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ _DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector, type FROM d
 _DOMAIN_KEYS = Statement("SELECT name, selector, rsa_key, ed25519_key FROM domain WHERE account_id = $1 AND id = $2")
 _REGISTERED = Statement("SELECT address FROM test_recipient WHERE account_id = $1 AND address IN texts($2)")
 _SPEND = Statement("UPDATE account SET balance = balance - $2 WHERE id = $1 AND balance >= $2")
+_REFUND = Statement("UPDATE account SET balance = balance + $2 WHERE id = $1 AND check_balance = 1")
 _ADD_QUOTA = Statement(
     "INSERT INTO quota (account_id, day, used) VALUES ($1, $2, $3) ON CONFLICT (account_id, day) "
     "DO UPDATE SET used = quota.used + $3 RETURNING used"
@@ -145,6 +146,11 @@ async def registered(tx: Tx, account_id: int, addresses: list[str]) -> set[str]:
 async def spend(tx: Tx, account_id: int, mails: int) -> bool:
     """Pay for `mails`; False, and nothing paid, when the balance is too low."""
     return await tx.run(_SPEND, account_id, mails) == 1
+
+
+async def refund(tx: Tx, account_id: int, mails: int) -> None:
+    """Give back what `mails` cost, where they are paid for."""
+    await tx.run(_REFUND, account_id, mails)
 
 
 async def use_quota(tx: Tx, account_id: int, day: str, recipients: int, limit: int) -> bool:

@@ -359,3 +359,4 @@ def test_what_is_no_permission(text: str) -> None:
 def test_only_false_denies() -> None:
     text = '{"Mail":{"Send":false,"a":0,"b":null,"c":"false"},"x":false,"y":[false]}'
     assert denied_calls(check_permission(text)) == {"mail/send"}
+    assert denied_calls('{"spamReported": {"list": false}}') == {"complaint/list"}

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aurorasend.account import OPTIONS
+from aurorasend.api_user import is_name
 from aurorasend.cli import main, settings_of
 from aurorasend.clock import SystemClock
 from aurorasend.store import open_store
@@ -71,6 +72,12 @@ def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
         (made["testDomain"]["name"], True, True),
         ("second.example.com", True, False),
     ]
+
+
+def test_the_api_users_of_any_account_have_names_that_the_api_takes(tmp_path: Path) -> None:
+    for name in ("my-shop", "a", "x" * 32):
+        made = answer(tmp_path, "account", "add", name, "--domain", f"{name}.example.com")
+        assert is_name(made["trigger"]["apiUser"]) and is_name(made["batch"]["apiUser"])
 
 
 def test_test_domains_are_made_under_the_platforms(tmp_path: Path) -> None:
