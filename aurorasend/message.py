@@ -13,6 +13,7 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import format_datetime, getaddresses
+from functools import lru_cache
 from hashlib import sha256
 
 from aurorasend import clock, header, variable
@@ -90,7 +91,7 @@ class Letter:
         self._has_message_id = b"message-id" in given
         self._adds_list_unsubscribe = content.track_unsubscribe and b"list-unsubscribe" not in given
         self._adds_one_click = b"list-unsubscribe-post" not in given
-        self._fields = (*_asked_for(content), (b"Date", _date(created_us)), (b"MIME-Version", b"1.0"), *customers)
+        self._fields = (*_asked_for(content), (b"Date", _date(created_us // clock.SECOND)), (b"MIME-Version", b"1.0"), *customers)
         self._is_utf8 = not all(value.isascii() for _, value in (*self._from, *self._recipients, *self._fields))
         self._frame = _frame(content, attachments, message_id)
         self._text = variable.Body(_body_parts(content))
@@ -182,8 +183,9 @@ def _asked_for(content: Content) -> list[Field]:
     return fields
 
 
-def _date(created_us: int) -> bytes:
-    return format_datetime(clock.utc(created_us)).encode()
+@lru_cache(maxsize=256)  # submissions are tried in the order of their coming, many to a second
+def _date(created_s: int) -> bytes:
+    return format_datetime(clock.utc(created_s * clock.SECOND)).encode()
 
 
 def _body_parts(content: Content) -> list[variable.Part]:

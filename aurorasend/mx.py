@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from aurorasend.outcome import Outcome, no_such_domain, unreachable
@@ -108,6 +109,7 @@ async def _hops(domain: str, records: list[Mx], resolver: Resolver, reach: Reach
     return no_such_domain(domain, "domain has no mail exchanger with an address")
 
 
+@lru_cache(maxsize=256)  # asked for each mail to a smart host
 def _is_ip(host: str) -> bool:
     try:
         ip_address(host)
