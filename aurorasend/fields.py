@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
+from aurorasend.address import is_domain
 from aurorasend.carrier import File, Nested, Parameters
 from aurorasend.codes import Code, Refused
 
@@ -353,6 +354,20 @@ def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
         return int(text)
 
     return Parser(read, schema={"type": "integer", "minimum": least, "maximum": most})
+
+
+def host(longest: int) -> Parser[str]:
+    """A domain name in the form that DNS knows (an international one as A-labels), in lower case; of what has another form
+    the length does not count (spec management.md §5.4, README settled 12)."""
+
+    def read(text: str) -> str:
+        if not is_domain(text):
+            raise Trouble(Kind.INVALID)
+        if len(text) > longest:
+            raise Trouble(Kind.TOO_LONG)
+        return text.lower()
+
+    return Parser(read, frozenset({Kind.TOO_LONG}), {"type": "string", "format": "hostname", "maxLength": longest})
 
 
 def _boolean(text: str) -> bool:

@@ -89,6 +89,7 @@ async def test_codes(api: Api) -> None:
     for action, given, code in (
         ("add", {}, 41001),
         ("add", {"name": LONG}, 41002),
+        ("add", {"name": "a" * 256}, 41003),
         ("add", {"name": "no dots"}, 41003),
         ("add", {"name": "a\0.example"}, 41003),
         ("add", {"name": "one.example"}, 41015),
@@ -100,6 +101,8 @@ async def test_codes(api: Api) -> None:
         ("update", {"id": made["id"], "name": LONG}, 41002),
         ("update", {"id": made["id"], "name": "one.example"}, 41016),
         ("checkConfig", {}, 41001),
+        ("checkConfig", {"id": ";", "name": "t.one.example"}, 41001),
+        ("checkConfig", {"name": " ; "}, 41001),
         ("checkConfig", {"id": "x"}, 41014),
         ("checkConfig", {"id": 999, "name": "none.example"}, 41014),
         ("delete", {}, 41001),
@@ -108,6 +111,12 @@ async def test_codes(api: Api) -> None:
         ("list", {"start": -1}, 40002),
     ):
         assert await api.call(f"trackDomain/{action}", **given) == code, (action, given)
+
+
+async def test_the_longest_name(api: Api) -> None:
+    """One that is longer than DNS can ask for is none that DNS has."""
+    made = await add(api, LONG[1:])
+    assert (await api.call("trackDomain/checkConfig", id=made["id"]))["dataList"][0]["cname"] is False
 
 
 async def test_the_alias_is_looked_up_and_kept(api: Api) -> None:
