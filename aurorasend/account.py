@@ -24,6 +24,8 @@ AccountId = NewType("AccountId", int)
 KEPT_US = SECOND  # how long a read caller is trusted
 KEPT_MOST = 20_000  # callers; bounds memory
 
+_PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+
 Addresses = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | tuple[ipaddress.IPv6Address, ipaddress.IPv6Address]
 
 
@@ -101,6 +103,7 @@ OPTIONS = (
     Option("sms", SWITCH, False, "it may send short messages"),
     Option("alternative", SWITCH, False, "a mail may have both html and plain"),
     Option("bounce_interception", SWITCH, False, "addresses on the bounce list are not mailed"),
+    Option("ip_filter", SWITCH, False, "only the addresses that allow-from names may send mail"),
     Option("send_domain", SWITCH, False, "a send may name another sending domain of the account"),
     Option(
         "unsubscribe_scope",
@@ -163,6 +166,11 @@ def admitted(allowed: tuple[Addresses, ...] | None, peer: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return any(type(first) is type(address) and first <= address <= last for first, last in allowed)  # type: ignore[operator]
+
+
+def is_private(entry: Addresses) -> bool:
+    """Whether all of `entry` is in one of the private networks (RFC 1918)."""
+    return any(entry[0] in network and entry[1] in network for network in _PRIVATE)
 
 
 def read_entry(entry: str) -> Addresses:

@@ -206,7 +206,7 @@ def set_account(data: Path, assignments: Sequence[str], account_id: int, changes
 @set_option
 @click.argument("account_id", type=int)
 def show_account(data: Path, assignments: Sequence[str], account_id: int) -> None:
-    """Print the switches and limits of an account; null is where the setting decides."""
+    """Print the switches, limits and lists of an account; null is where the setting decides."""
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         show(operate.account_options(settings, account_id))
@@ -226,6 +226,34 @@ def set_unsubscribe_covers(data: Path, assignments: Sequence[str], account_id: i
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         operate.set_unsubscribe_covers(settings, account_id, api_user, others)
+
+
+@account.command("allow-from")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("entries", nargs=-1, metavar="[ENTRY]...")
+def set_allowed_sources(data: Path, assignments: Sequence[str], account_id: int, entries: Sequence[str]) -> None:
+    """Have mail of the account taken from these addresses only, instead of those named before: each ENTRY is an address, a
+    range FIRST-LAST, or a network ADDRESS/BITS.
+
+    It counts while the account's ip_filter is on; a running server follows within a second.
+    """
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_allowed_sources(settings, account_id, entries)
+
+
+@account.command("test-recipients")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+def set_test_recipients(data: Path, assignments: Sequence[str], account_id: int, addresses: Sequence[str]) -> None:
+    """Have the account's test user mail these addresses, and no other."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_test_recipients(settings, account_id, addresses)
 
 
 @main.group()

@@ -348,6 +348,11 @@ class Limits:
         "200",
         "Recipients a day of a test API user, and of a test domain (40913).",
     )
+    private_sources: bool = setting(  # contract management §11.1
+        SWITCH,
+        "true",
+        "Whether an account's IP allowlist may name private networks (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16).",
+    )
     key_grace: timedelta = setting(TOLERANCE, "15m", "How long a replaced API key still works.")  # contract conventions §3.3
     request_id_window: timedelta = setting(DURATION, "1h", "How long a `sendRequestId` is remembered.")  # contract mail §9.5
 
