@@ -235,6 +235,12 @@ async def test_equal_adds_at_once_make_one_domain(api: Api) -> None:
     assert await listed(api) == ["same.example", "one.example"]
 
 
+async def test_equal_deletes_at_once_delete_one_domain(api: Api) -> None:
+    await api.call("domain/add", name="same.example")
+    answers = await asyncio.gather(*(api.call("domain/delete", name="same.example") for _ in range(4)))
+    assert sorted(answers, key=str) == [41014] * 3 + [{"count": 1}]
+
+
 async def test_an_account_has_as_many_as_it_may_even_at_once(api: Api) -> None:
     answers = await asyncio.gather(*(api.call("domain/add", name=f"d{n}.example") for n in range(7)))
     assert answers.count(41012) == 3

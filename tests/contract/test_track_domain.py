@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from aurorasend import tracking_domain
 from aurorasend.endpoint import Request
 from aurorasend.store.tx import Statement, Store
 from tests.management import KEY, TRACK, Api, managing
@@ -143,6 +144,17 @@ async def test_a_host_belongs_to_who_was_seen_to_have_it(api: Api) -> None:
     assert (await api.call("trackDomain/checkConfig", "two_trigger", id=theirs["id"]))["dataList"][0]["cname"] is False
     await api.call("trackDomain/update", id=mine["id"], name="other.shared.example")
     assert (await api.call("trackDomain/checkConfig", "two_trigger", id=theirs["id"]))["dataList"][0]["cname"] is True
+
+
+async def test_a_check_that_ends_after_the_domain_is_gone_takes_nothing(api: Api) -> None:
+    """Else its host would belong to nobody for ever."""
+    made = await add(api, "t.one.example")
+    api.names.add("t.one.example", "CNAME", f"{TRACK}.")
+    known = await api.node.store.read(lambda tx: tracking_domain.get(tx, 1, made["id"]))
+    await api.call("trackDomain/delete", id=made["id"])
+    await tracking_domain.check(api.node.store, api.node.resolver, 1, known, TRACK, api.clock.now_us())
+    again = await add(api, "t.one.example", "two_trigger")
+    assert (await api.call("trackDomain/checkConfig", "two_trigger", id=again["id"]))["dataList"][0]["cname"] is True
 
 
 async def test_a_certificate_goes_with_its_key_and_name(api: Api, store: Store) -> None:

@@ -182,6 +182,12 @@ async def test_one_url_and_category_is_one_webhook_even_at_once(api: Api, receiv
     assert await api.call("webhook/add", url=receiver.url("/other"), categoryName="all", event="1") == {}
 
 
+async def test_equal_deletes_at_once_delete_once(api: Api, receiver: Receiver) -> None:
+    await api.call("webhook/add", url=receiver.url(), categoryName="all", event="1")
+    answers = await asyncio.gather(*(api.call("webhook/delete", categoryName="all", event="1") for _ in range(4)))
+    assert sorted(answers, key=str) == [40709] * 3 + [{"count": 1}]
+
+
 async def test_list_filters(api: Api, receiver: Receiver) -> None:
     for path, category, events in (("/a", "all", "1,3"), ("/b", "one_batch", "3,4"), ("/ab", "all", "5")):
         await api.call("webhook/add", url=receiver.url(path), categoryName=category, event=events)
