@@ -60,6 +60,7 @@ class Account:
     template_limit: int | None
     domain_limit: int | None
     api_user_limit: int | None
+    tracking_limit: int | None
     manual_audit: bool | None
     allowed: tuple[Addresses, ...] | None  # IP allowlist, None when it is off
 
@@ -118,6 +119,7 @@ OPTIONS = (
     Option("template_limit", number(1, 100_000), True, "mail templates"),
     Option("domain_limit", number(0, 100_000), True, "sending domains, the test domain apart"),
     Option("api_user_limit", number(1, 100_000), True, "API users, test users apart"),
+    Option("tracking_limit", number(0, 100_000), True, "tracking domains"),
     Option("manual_audit", SWITCH, True, "templates wait for a person"),
 )
 
@@ -280,7 +282,7 @@ def _proves(known: _Known, key: str, now_us: int) -> bool:
 
 def _account(row: Row, entries: list[str]) -> Account:
     account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *rest = row[: rows.ACCOUNT_COLUMNS]
-    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, manual = rest
+    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, tracking, manual = rest
     return Account(
         id=AccountId(account_id),
         name=name,
@@ -299,6 +301,7 @@ def _account(row: Row, entries: list[str]) -> Account:
         template_limit=templates,
         domain_limit=domains,
         api_user_limit=api_users,
+        tracking_limit=tracking,
         manual_audit=None if manual is None else bool(manual),
         allowed=tuple(read_entry(entry) for entry in entries) if ip_filter else None,
     )

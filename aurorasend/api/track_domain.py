@@ -171,10 +171,10 @@ async def add_tracking_domain(call: ApiCall, p: AddTrackingDomain) -> Info:
 
     It is used when its CNAME was seen: create the record, then call `trackDomain/checkConfig`.
     """
-    account_id, now_us = call.caller.account.id, call.node.clock.now_us()
+    account, now_us = call.caller.account, call.node.clock.now_us()
     certificate = _certificate(call, p.chain, p.key, p.host, Code.DOMAIN_NOT_CREATED)
-    limit = call.node.settings.tracking.per_account
-    made = await call.node.store.write(lambda tx: tracking_domain.add(tx, account_id, p.host, certificate, limit, now_us))
+    limit = call.node.settings.tracking.per_account if account.tracking_limit is None else account.tracking_limit
+    made = await call.node.store.write(lambda tx: tracking_domain.add(tx, account.id, p.host, certificate, limit, now_us))
     return one(shown(made, call))
 
 

@@ -211,6 +211,10 @@ async def test_an_account_has_five_even_at_once(api: Api) -> None:
     assert answers.count(41012) == 3
     assert await add(api, (await listed(api))[0]) == 41015
     assert await listed(api, start=4) == (await listed(api))[4:]
+    await api.sql("UPDATE account SET tracking_limit = 6")
+    api.node.accounts.forget(1)
+    assert isinstance(await add(api, "t8.one.example"), dict)
+    assert await add(api, "t9.one.example") == 41012
 
 
 async def test_equal_adds_at_once_make_one(api: Api) -> None:
