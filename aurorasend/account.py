@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import NewType
 
 from aurorasend.clock import SECOND, Clock
-from aurorasend.config.kinds import SWITCH, Kind, number
+from aurorasend.config.kinds import LINE, SWITCH, Kind, number
 from aurorasend.permission import denied_calls
 from aurorasend.secret import Vault, matches
 from aurorasend.store import account as rows
@@ -75,23 +75,26 @@ class UnsubscribeScope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A switch or limit that an operator sets: a column of the account's row. None, if `optional`: the setting decides."""
+    """What an operator sets, or tells, of an account: a column of its row. None, if `optional`: the setting decides."""
 
     name: str
-    kind: Kind[int]
+    kind: Kind[int] | Kind[str]
     optional: bool
     doc: str
 
-    def read(self, text: str) -> int | None:
+    def read(self, text: str) -> int | str | None:
         """Raises ValueError."""
-        return None if self.optional and text in ("", DEFAULT) else int(self.kind.read(text))
+        if self.optional and text in ("", DEFAULT):
+            return None
+        value = self.kind.read(text)
+        return value if isinstance(value, str) else int(value)
 
     @property
     def form(self) -> str:
         """What completes the sentence "write ..."."""
         return f'{self.kind.form}, or "{DEFAULT}"' if self.optional else self.kind.form
 
-    def shown(self, value: int | None) -> int | bool | None:
+    def shown(self, value: int | str | None) -> int | str | bool | None:
         return bool(value) if self.kind is SWITCH and value is not None else value
 
 
@@ -121,6 +124,10 @@ OPTIONS = (
     Option("api_user_limit", number(1, 100_000), True, "API users, test users apart"),
     Option("tracking_limit", number(0, 100_000), True, "tracking domains"),
     Option("manual_audit", SWITCH, True, "templates wait for a person"),
+    Option("company", LINE, False, "who it belongs to, as userinfo/get tells"),
+    Option("contact", LINE, False, "a person there"),
+    Option("contact_email", LINE, False, "that person's address"),
+    Option("contact_phone", LINE, False, "and number, of which userinfo/get leaves out the middle"),
 )
 
 

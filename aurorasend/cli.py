@@ -186,7 +186,8 @@ def _of_options() -> str:
     """The words of `set` on what can be set; click leaves lines after \b as they are."""
     width = max(len(one.name) for one in OPTIONS)
     lines = [f"{one.name:{width}}  {one.doc}: {one.form}" for one in OPTIONS]
-    return "\n".join(["Change switches and limits of an account; a running server follows within a second.", "", "\b", *lines])
+    first = "Change switches, limits and the owner of an account; a running server follows within a second."
+    return "\n".join([first, "", "\b", *lines])
 
 
 @account.command("set", help=_of_options())

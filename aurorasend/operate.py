@@ -247,7 +247,7 @@ def pause_list_send(settings: Settings, account_id: int, send_id: int, *, pause:
         raise Impossible(f"The account {account_id} has no list send {send_id}.")
 
 
-def _option(assignment: str) -> tuple[str, int | None]:
+def _option(assignment: str) -> tuple[str, int | str | None]:
     name, equals, text = assignment.partition("=")
     if not equals:
         raise Impossible(f"{assignment!r} is not of the form NAME=VALUE.")

@@ -112,7 +112,7 @@ async def options(tx: Tx, account_id: int, columns: Sequence[str]) -> Row | None
     return await tx.row(Statement(f"SELECT {', '.join(columns)} FROM account WHERE id = $1"), account_id)
 
 
-async def set_options(tx: Tx, account_id: int, values: Mapping[str, int | None]) -> int:
+async def set_options(tx: Tx, account_id: int, values: Mapping[str, int | str | None]) -> int:
     """How many accounts were changed. The keys of `values` are columns of the table, not text from outside."""
     assignments = ", ".join(f"{column} = ${number}" for number, column in enumerate(values, 2))
     return await tx.run(Statement(f"UPDATE account SET {assignments} WHERE id = $1"), account_id, *values.values())

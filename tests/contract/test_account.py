@@ -41,6 +41,20 @@ async def test_a_running_node_follows_within_a_second(api: Api, settings: Settin
     assert (await api.call("user/configuration"))["sendSpeedLimit"] == 40_000
 
 
+async def test_who_an_account_belongs_to(api: Api, settings: Settings) -> None:
+    told = ["company=Grüße Ltd", "contact=Ann = Lee", "contact_email=ann@one.example", "contact_phone=+6591234567"]
+    await asyncio.to_thread(operate.set_account_options, settings, 1, told)
+    read = await api.call("userinfo/get")
+    assert (read["companyName"], read["contactPerson"], read["contactEmail"]) == ("Grüße Ltd", "Ann = Lee", "ann@one.example")
+    assert (read["email"], read["contactPhone"], read["phone"]) == ("ann@one.example", "+65****4567", "+65****4567")
+    await asyncio.to_thread(operate.set_account_options, settings, 1, ["contact_phone=91234567"])
+    assert (await api.call("userinfo/get"))["phone"] == "91****67"
+    with pytest.raises(operate.Impossible, match="a line of text"):
+        await asyncio.to_thread(operate.set_account_options, settings, 1, ["contact=a\nb"])
+    await asyncio.to_thread(operate.set_account_options, settings, 1, ["company="])
+    assert (await api.call("userinfo/get"))["companyName"] == ""
+
+
 async def test_a_wrong_value_changes_nothing(api: Api, settings: Settings) -> None:
     before = await asyncio.to_thread(operate.account_options, settings, 1)
     with pytest.raises(operate.Impossible, match="sms"):
