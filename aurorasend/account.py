@@ -118,7 +118,7 @@ OPTIONS = (
     Option("check_balance", SWITCH, False, "mail is paid for from the balance"),
     Option("daily_quota", number(0, 10**12 - 1), True, "recipients a day"),
     Option("send_rate", _RATE, True, "sending requests a minute of an API user"),
-    Option("query_rate", _RATE, True, "calls of data/emailStatus a minute of an API user"),
+    Option("query_rate", _RATE, True, "calls of one endpoint, sends apart, a minute of an API user"),
     Option("template_limit", number(1, 100_000), True, "mail templates"),
     Option("domain_limit", number(0, 100_000), True, "sending domains, the test domain apart"),
     Option("api_user_limit", number(1, 100_000), True, "API users, test users apart"),

@@ -335,7 +335,7 @@ class Limits:
     query_per_minute: int = setting(  # contract conventions §8
         number(1, 10**9),
         "4000",
-        "Calls of data/emailStatus by an API user in 60 seconds (50000).",
+        "Calls of one endpoint, sends apart, by an API user in 60 seconds (50000).",
     )
     send_per_minute: int = setting(  # contract conventions §8
         number(1, 10**9),
