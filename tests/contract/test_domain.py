@@ -178,6 +178,17 @@ async def test_a_rename_begins_anew(api: Api) -> None:
     assert await api.call("domain/update", name="b.example", newName="c.example") == 41016
 
 
+async def test_a_check_that_ends_after_a_rename_verifies_nothing(api: Api) -> None:
+    """Else anybody's domain could be had: what was seen is of the old name."""
+    made = (await api.call("domain/add", name="a.example"))["data"]
+    api.publish(made, "spf", "dkim", "mx", "dmarc")
+    known = await api.node.domains.get(1, "a.example")
+    renamed = (await api.call("domain/update", name="a.example", newName="b.example"))["data"]
+    assert renamed["dkim.domain"].startswith("sendcloud.")  # the selector is the same
+    await api.node.domains.check_again(1, known)
+    assert await listed(api, verify="0") == ["b.example"]
+
+
 async def test_a_new_key_must_be_published(api: Api) -> None:
     made = (await api.call("domain/add", name="a.example"))["data"]
     api.publish(made, "spf", "dkim", "mx", "dmarc")
