@@ -34,12 +34,12 @@ def one_domain(given: str) -> str:
 @parser(Kind.EMPTY, Kind.TOO_MANY)
 def names(given: str) -> frozenset[str]:
     """What is no name of a domain is the name of none."""
-    found = frozenset(_kept(name.strip()) for name in text().read(given).split(";") if name.strip())
+    found = [name.strip() for name in text().read(given).split(";") if name.strip()]
     if not found:
         raise Trouble(Kind.EMPTY)
     if len(found) > _FEW:
         raise Trouble(Kind.TOO_MANY, f"at most {_FEW}")
-    return found
+    return frozenset(map(_kept, found))
 
 
 def _kept(name: str) -> str:
