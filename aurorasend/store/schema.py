@@ -72,6 +72,7 @@ account = Table(
     _int("template_limit", None),
     _int("domain_limit", None),
     _int("api_user_limit", None),
+    _int("tracking_limit", None),
     _int("manual_audit", None),  # templates wait for a person
     _text("company"),
     _text("contact"),
