@@ -69,6 +69,12 @@ class File(NamedTuple):
     content_type: str
     data: bytes
 
+    @property
+    def plain_field(self) -> str:
+        """In lower case, without the key of a list: PHP sends several files as `attachments[0]`, forms as `attachments[]`."""
+        match = _BRACKET.fullmatch(self.field)
+        return (match[1] if match else self.field).lower()
+
 
 class Parameters:
     """The parameters of one request. "" stands for absent: an empty value and no value mean the same (conventions.md §4)."""
@@ -100,7 +106,7 @@ class Parameters:
         if not self.files:
             return ()
         folded = {name.lower() for name in names}
-        return tuple(file for file in self.files if file.field.lower() in folded)
+        return tuple(file for file in self.files if file.plain_field in folded)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every text as received: the query first, then the body; unknown names and empty values included.
@@ -203,16 +209,14 @@ def read(query: bytes, content_type: str, body: bytes) -> Parameters:
 
 
 def _charset(declared: str) -> str:
-    """The Python name of a declared charset; UTF-8 when none is. Raises Unreadable for one that we do not read."""
+    """The Python name of a declared charset; UTF-8 when none is, or one that we do not read (conventions.md §13)."""
     if not declared or declared.lower() == "utf-8":
         return "utf-8"
     try:
         name = codecs.lookup(declared.strip("'\" ")).name
     except (LookupError, ValueError):
         name = ""
-    if name not in CHARSETS:
-        raise Unreadable("unknown charset")
-    return name
+    return name if name in CHARSETS else "utf-8"
 
 
 def _form(form: bytes, charset: str) -> Texts:

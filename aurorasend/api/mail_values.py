@@ -182,8 +182,9 @@ def xsmtpapi_value(given: str) -> XSmtpApi:
 
 
 def files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
-    """A path as text is what clients send that mean to send a file (PHP's "@./test.txt", spec §9.2)."""
-    if given.strip():
+    """A path as text is what clients send that mean to send a file (PHP's "@./test.txt", spec §9.2); an empty array in
+    JSON means none."""
+    if given.strip() not in ("", "[]"):
         raise Refused(Code.ATTACHMENT_INVALID)
     read = [attachment.read(part.name, part.content_type, part.data) for part in parts]
     return tuple([file for file in read if file])
@@ -191,4 +192,4 @@ def files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
 
 def other_files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
     """Of fields of any name, but for those that have a meaning of their own."""
-    return files(tuple([part for part in parts if part.field.lower() != "embeddedimage"]), given)
+    return files(tuple([part for part in parts if part.plain_field != "embeddedimage"]), given)

@@ -84,9 +84,10 @@ def test_declared_charset(content_type: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["klingon", "utf-16", "zlib", "rot13", "idna", "utf-7"])
-def test_unknown_charset_is_unreadable(charset: str) -> None:
-    with pytest.raises(Unreadable):
-        form("a=1", f"{FORM}; charset={charset}")
+def test_a_charset_that_is_not_read_counts_as_utf8(charset: str) -> None:
+    found = form("a=%E6%B5%8B&b=%FF", f"{FORM}; charset={charset}")
+    assert found.text("a") == "测"
+    assert isinstance(found.text("b"), Broken)
 
 
 def test_too_many_parameters() -> None:
@@ -199,6 +200,11 @@ def test_unquoted_names_and_raw_utf8_file_names() -> None:
         File("attachments", "报告.txt", "text/csv", b"\x00\xff"),
         File("attachments", "报 告.txt", "", b"x"),
     )
+
+
+def test_files_in_a_list_belong_to_its_field() -> None:
+    parts = [f'Content-Disposition: form-data; name="{name}"; filename="a"\r\n\r\nx'.encode() for name in ("f[0]", "F[]", "g[]")]
+    assert [file.field for file in multipart(*parts).files_of("f")] == ["f[0]", "F[]"]
 
 
 @pytest.mark.parametrize(
