@@ -166,8 +166,9 @@ class Nothing:
 
 
 def is_sms(raw: Parameters) -> bool:
-    """Whether a request to mail/send is meant for us: a vendor SDK posts SMS there (wire-notes §11)."""
-    return bool(raw.text("smsUser", "sms_user"))
+    """Whether a request to mail/send is meant for us: a vendor SDK posts SMS there (wire-notes §11). Who gives an API_USER
+    sends a mail."""
+    return bool(raw.text("smsUser", "sms_user")) and not raw.text("apiUser", "api_user")
 
 
 # Every endpoint of smsapi/ has no prefix (conventions.md §2); what cannot be read is the caller's 441 (sms.md §18.2).

@@ -9,7 +9,7 @@ from aurorasend.api.mail_values import number_of
 from aurorasend.api.sms import sms_endpoint
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import Info, SmsCall
-from aurorasend.fields import Field, Kind, Trouble, parser, text
+from aurorasend.fields import Field, Kind, Trouble, line, parser, text
 from aurorasend.sms_template import SmsTemplate, Stat, Wanted
 
 STATS = {Stat.DRAFT: "Draft", Stat.REJECTED: "Rejected", Stat.PENDING: "Pending review", Stat.APPROVED: "Approved"}
@@ -51,7 +51,7 @@ Name = Annotated[
     str,
     Field(
         "templateName",
-        text(sms_template.MAX_NAME),
+        line(sms_template.MAX_NAME),
         empty=Code.TEMPLATE_NAME_EMPTY,
         invalid=Code.TEMPLATE_NAME_INVALID,
         too_long=Code.TEMPLATE_NAME_INVALID,

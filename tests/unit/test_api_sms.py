@@ -331,8 +331,9 @@ async def test_a_message_parameter_is_ignored(api: Api) -> None:
 async def test_a_vendor_sdk_posts_sms_to_the_mail_url(api: Api) -> None:
     params = signed("md5", templateId="123456", phone="+6591234111", vars='{"code":"1"}', msgType="0")
     assert (await api.call("/apiv2/mail/send", **params))["info"]["successCount"] == 1
-    mail = await api.call("/mail/send", apiUser="acme_trigger", apiKey="apikey", to="c@example.net", phone="+6591234111")
-    assert mail["statusCode"] == 40005  # another region's URL, which counts for mail
+    mail = {"apiUser": "acme_trigger", "apiKey": "apikey", "to": "c@example.net", "phone": "+6591234111"}
+    assert (await api.call("/mail/send", **mail))["statusCode"] == 40005  # another region's URL, which counts for mail
+    assert (await api.call("/mail/send", **mail, **SMS))["statusCode"] == 40005
 
 
 async def test_the_servers_clock_needs_no_credentials(api: Api) -> None:
@@ -376,6 +377,7 @@ async def test_life_of_a_template(api: Api) -> None:
 ADD_CODES: list[tuple[dict[str, str | None], int]] = [
     ({"templateName": None}, 40207),
     ({"templateName": "n" * 65}, 40208),
+    ({"templateName": "a\nb"}, 40208),
     ({"templateName": "LOGIN"}, 40220),
     ({"templateText": None}, 40213),
     ({"templateText": "x" * 501}, 40214),
