@@ -37,6 +37,7 @@ CHARSETS = frozenset(
 )
 
 _OPTION = re.compile(r';\s*(name|filename\*?)\s*=\s*("(?:\\.|[^"\\])*"|"[^"]*"|[^;]*)', re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^;]*))', re.IGNORECASE)
 _BRACKET = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -200,12 +201,18 @@ def read(query: bytes, content_type: str, body: bytes) -> Parameters:
     kind, options = parse_options_header(content_type) if content_type else ("", {})
     charset = _charset(options.get("charset", ""))
     if kind == "multipart/form-data":
-        texts, files = _multipart(body, options.get("boundary", ""), charset)
+        texts, files = _multipart(body, _boundary(content_type), charset)
         return Parameters(asked, texts, files)
     if kind == "application/json" or kind.endswith("+json") or kind == "text/json":
         return Parameters(asked, _members(body, charset), is_json=True)
     # ours: any other type, or none, is a form: what `curl -d` and PHP send, and what reads an empty or foreign body without harm
     return Parameters(asked, _form(body, charset))
+
+
+def _boundary(content_type: str) -> str:
+    """Not all clients quote one that holds `=`, `/` or `:` (RFC 2045 §5.1): it ends at the next parameter."""
+    found = _BOUNDARY.search(content_type)
+    return (found[1] or found[2]).strip() if found else ""
 
 
 def _charset(declared: str) -> str:

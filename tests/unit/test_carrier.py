@@ -234,6 +234,14 @@ def test_multipart_without_files_joins_and_repeats() -> None:
     assert multipart(part + b"a@x", part, part + b"b@x").joined("to") == "a@x;b@x"
 
 
+@pytest.mark.parametrize("shown", ["{}", '"{}"', "{} ; charset=UTF-8"])
+@pytest.mark.parametrize("boundary", ["----=_Part_0_1.2", "a/b:c?(d)+e==", "'x'"])
+def test_boundaries_that_ought_to_be_quoted(boundary: str, shown: str) -> None:
+    body = f"--{boundary}\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--{boundary}--".encode()
+    content_type = "multipart/form-data; Boundary=" + shown.format(boundary)
+    assert carrier.read(b"", content_type, body).text("a") == "1"
+
+
 def test_too_many_parts() -> None:
     part = b"Content-Disposition: form-data; name=a\r\n\r\n1"
     multipart(*[part] * carrier.MAX_PARTS)
