@@ -131,6 +131,15 @@ async def test_an_address_in_raw_utf8_is_read_and_what_follows_it_left_alone(por
     assert answer.count(b'"count":3') == 2 and answer.count(b'"count":44') == 1
 
 
+async def test_a_body_after_the_offer_of_another_protocol_is_read(port: int) -> None:
+    """As Java's HttpClient begins each connection over plain HTTP."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAA")
+    first, last = call(1, *offer), call(3, "upgrade: h2c", "Connection: close, upgrade")
+    answer = await talk(port, first[:-3], first[-3:], call(2), last, pause_s=0.25)
+    expected = [b'"count":1', b'"count":2', b'"count":3']
+    assert order(answer, *reversed(expected)) == expected
+
+
 async def test_an_answer_to_a_call_has_the_date(port: int) -> None:
     assert b"\r\ndate: " in await talk(port, call(1, "Connection: close"))
 
