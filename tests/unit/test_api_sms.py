@@ -201,6 +201,7 @@ async def test_other_names_of_the_credentials(api: Api, user: str, key: str) -> 
 
 async def test_an_email_pair_sends_too_from_the_url_of_another_region(api: Api) -> None:
     assert await api.code(smsUser=None, smsKey=None, api_user="acme_trigger", api_key="apikey") == 200
+    assert await api.code(smsUser=None, api_user="acme_trigger", api_key="apikey") == 200  # a key alone is no user
 
 
 # -- send
