@@ -27,7 +27,7 @@ MAX_TAGS = 5
 MAX_TAG = 50  # characters
 MAX_HEADERS = 65_536  # ours: octets of the whole value; mode C has 1024
 MAX_NUMBER = 2**63 - 1  # what the store can hold; larger ones are unknown as well
-NOTHING = -1  # the number of no label and no list send
+NOTHING = -1  # the number of no label, list send or SMS template
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -126,7 +126,7 @@ def summary_text(given: str) -> str:
 
 @parser(schema={"type": "integer"})
 def number_of(given: str) -> int:
-    """NOTHING for one that no label can have: it is unknown (40106), not malformed."""
+    """NOTHING for one that nothing can have: it is unknown (40106, 431), not malformed."""
     if not _integer(given):
         raise Trouble(Kind.INVALID)
     return number if 0 < (number := int(given)) <= MAX_NUMBER else NOTHING
@@ -182,8 +182,9 @@ def xsmtpapi_value(given: str) -> XSmtpApi:
 
 
 def files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
-    """A path as text is what clients send that mean to send a file (PHP's "@./test.txt", spec §9.2)."""
-    if given.strip():
+    """A path as text is what clients send that mean to send a file (PHP's "@./test.txt", spec §9.2); an empty array in
+    JSON means none."""
+    if given.strip() not in ("", "[]"):
         raise Refused(Code.ATTACHMENT_INVALID)
     read = [attachment.read(part.name, part.content_type, part.data) for part in parts]
     return tuple([file for file in read if file])
@@ -191,4 +192,4 @@ def files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
 
 def other_files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
     """Of fields of any name, but for those that have a meaning of their own."""
-    return files(tuple([part for part in parts if part.field.lower() != "embeddedimage"]), given)
+    return files(tuple([part for part in parts if part.plain_field != "embeddedimage"]), given)
