@@ -41,7 +41,7 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     sender: Mailbox
     subject: str
     html: str | None = None
-    plain: str | None = None
+    plain: str | None = None  # beside html only where the account may send both
     summary: str | None = None  # contentSummary, mail.md §9.4
     reply_to: tuple[Mailbox, ...] = ()
     to: tuple[Mailbox, ...] = ()  # mode A: shown in To; mode B: empty, To is the recipient alone
