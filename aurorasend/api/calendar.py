@@ -18,6 +18,7 @@ from aurorasend.codes import Code, Refused
 from aurorasend.content import Mailbox
 from aurorasend.endpoint import ApiCall, Frequency, Info, endpoint
 from aurorasend.fields import Field, Kind, Parser, Seen, Trouble, boolean, line, parser, text, wall_time
+from aurorasend.store.tx import Tx
 from aurorasend.submission import Submission
 
 MAX_UID = 255  # characters, spec §5
@@ -297,6 +298,7 @@ def may_send_calendar(call: ApiCall) -> None:
 
 @endpoint(
     "mail/sendcalendar",
+    methods=("POST",),
     raises=(*mail.EVERY, Code.PARTICIPATORS_COUNT, Code.CALENDAR_NOT_BUILT),
     frequency=Frequency.SEND,
     permit=may_send_calendar,
@@ -307,11 +309,14 @@ async def send_calendar(call: ApiCall, p: SendCalendar) -> Info:
 
     The answer's `uid` names the appointment: with it a later mail can update or cancel it.
     """
-    account_id, uid = call.caller.account.id, p.uid or secrets.token_hex(16)
+    uid = p.uid or secrets.token_hex(16)
     for left in reversed(range(TRIES)):
-        invite = await call.node.store.read(lambda tx: calendar.plan(tx, account_id, uid, change=p.changes))
-        if invite is None:
-            raise Refused(Code.CALENDAR_NOT_BUILT, "unknown uid")
+        try:
+            invite = await _plan(call, p, uid)
+        except Refused:
+            if (known := await mail.repeated(call, p)) is not None:
+                return known
+            raise
         try:
             return (await call.node.submissions.accept(await _read(call, p, invite))).info
         except Refused as refused:
@@ -320,13 +325,26 @@ async def send_calendar(call: ApiCall, p: SendCalendar) -> Info:
     raise AssertionError("the last try returns or raises")
 
 
+async def _plan(call: ApiCall, p: SendCalendar, uid: str) -> Invite:
+    """Raises Refused: 40106 for the label, 40851 for a `uid` that is to change and is not known."""
+    account_id = call.caller.account.id
+
+    async def unit(tx: Tx) -> Invite | None:
+        await mail.check_label(tx, account_id, p.label_id)
+        return await calendar.plan(tx, account_id, uid, change=p.changes)
+
+    invite = await call.node.store.read(unit)
+    if invite is None:
+        raise Refused(Code.CALENDAR_NOT_BUILT, "unknown uid")
+    return invite
+
+
 async def _read(call: ApiCall, p: SendCalendar, invite: Invite) -> Submission:
     caller, now = call.caller, utc(call.node.clock.now_us())
     content = mail.content_of(caller, p, p.subject, mail.bodies_of(caller, p.html, p.plain, None))
     built = calendar.build(p.appointment(call.node.zone), invite, cancel=p.is_cancel, now=now)
     submission = mail.submission_of(caller, p, structs.replace(content, calendar=built), p.attachments)
-    matches = not caller.content_match or await mail.matches(call, content)
-    return structs.replace(submission, invite=invite, matches=matches)
+    return structs.replace(await mail.matched(call, submission), invite=invite)
 
 
 ENDPOINTS = (send_calendar,)
