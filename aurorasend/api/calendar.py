@@ -27,7 +27,7 @@ MAX_DESCRIPTION = 65_536  # ours
 MOST_PARTICIPATORS = 1000  # ours
 MOST_REMINDER = 1_000_000  # ours: minutes
 YEARS = range(1900, 9999)  # ours: what stays a date in every zone
-TRIES = 5  # of requests about the same uid at the same time, one is first each time
+TRIES = 5  # of requests to several processes about the same uid at the same time, one is first each time
 
 
 @parser(schema=wall_time.schema)
@@ -310,6 +310,11 @@ async def send_calendar(call: ApiCall, p: SendCalendar) -> Info:
     The answer's `uid` names the appointment: with it a later mail can update or cancel it.
     """
     uid = p.uid or secrets.token_hex(16)
+    async with call.node.submissions.turn(call.caller.account.id, uid):
+        return await _send(call, p, uid)
+
+
+async def _send(call: ApiCall, p: SendCalendar, uid: str) -> Info:
     for left in reversed(range(TRIES)):
         try:
             invite = await _plan(call, p, uid)
