@@ -47,7 +47,8 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     to: tuple[Mailbox, ...] = ()  # mode A: shown in To; mode B: empty, To is the recipient alone
     cc: tuple[Mailbox, ...] = ()  # mode A only
     headers: tuple[tuple[str, str], ...] = ()  # customer's own, already filtered by mail.md §9.1
-    notification: bool = False  # useNotification, mail.md §9.6
+    notification: bool = False  # useNotification, mail.md §9.6: a read receipt is asked for
+    receipt_to: str = ""  # where it goes, "": to the sender's address (conventions.md §10.6, code 40828)
     pubsub: dict[str, str] = {}  # values common to all recipients, names without %
     section: dict[str, str] = {}  # second-level values inside `sub` values, names without %
     track_open: bool = False

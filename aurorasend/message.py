@@ -177,8 +177,9 @@ def _customer_reply_to(value: str) -> list[Field]:
 def _asked_for(content: Content) -> list[Field]:
     """Reply-To, if the customer asked for one, and the wish for a read receipt (spec mail.md §9.6)."""
     fields = [header.address_field("Reply-To", content.reply_to)] if content.reply_to else []
-    if content.notification:
-        fields.append(header.address_field("Disposition-Notification-To", (Mailbox(content.sender.address),)))
+    if content.notification or content.receipt_to:
+        receiver = Mailbox(content.receipt_to or content.sender.address)
+        fields.append(header.address_field("Disposition-Notification-To", (receiver,)))
     return fields
 
 

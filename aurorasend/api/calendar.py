@@ -9,9 +9,9 @@ from typing import Annotated
 from msgspec import structs
 
 from aurorasend import calendar
-from aurorasend.address import is_address
 from aurorasend.api import mail
 from aurorasend.api import mail_fields as f
+from aurorasend.api import mail_values as v
 from aurorasend.calendar import Appointment, Invite
 from aurorasend.clock import utc
 from aurorasend.codes import Code, Refused
@@ -37,13 +37,6 @@ def _time(given: str) -> datetime:
     if read.year not in YEARS:
         raise Trouble(Kind.INVALID)
     return read
-
-
-@parser(schema={"type": "string"})
-def _address(given: str) -> str:
-    if not is_address(given):
-        raise Trouble(Kind.INVALID)
-    return given
 
 
 @parser(schema={"type": "string"})
@@ -124,7 +117,7 @@ OrganizerEmail = Annotated[
     str,
     Field(
         "organizerEmail",
-        _address,
+        v.address,
         empty=Code.ORGANIZER_EMAIL_EMPTY,
         invalid=Code.ORGANIZER_EMAIL_INVALID,
         doc="The address of who invites; answers of the invited go there.",
@@ -161,7 +154,7 @@ Emails = Annotated[
     tuple[str, ...],
     Field(
         "participatorEmails",
-        _each(_address),
+        _each(v.address),
         empty=Code.PARTICIPATOR_EMAILS_EMPTY,
         invalid=Code.PARTICIPATOR_EMAILS_INVALID,
         joined=True,
@@ -271,6 +264,10 @@ class SendCalendar(f.Checked):
     @property
     def notification(self) -> bool:
         return False
+
+    @property
+    def receipt_to(self) -> str:
+        return ""
 
     def appointment(self, zone: timezone) -> Appointment:
         addresses = self.emails or tuple(mailbox.address for mailbox in self.to)

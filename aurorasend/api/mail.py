@@ -58,6 +58,7 @@ class SendMail(f.Checked):
     request_key: f.RequestId = ""
     return_ids: f.ReturnIds = True
     notification: f.Notification = False
+    receipt_to: f.ReceiptTo = ""
     use_address_list: f.UseAddressList = False
     gzip: f.Gzip = False
 
@@ -103,6 +104,7 @@ class SendTemplate(f.Checked):
     request_key: f.RequestId = ""
     return_ids: f.ReturnIds = True
     notification: f.Notification = False
+    receipt_to: f.ReceiptTo = ""
     use_address_list: f.UseAddressList = False
     invoke_name: f.InvokeName
 
@@ -152,15 +154,13 @@ class Sending(Protocol):
     def return_ids(self) -> bool: ...
     @property
     def notification(self) -> bool: ...
+    @property
+    def receipt_to(self) -> str: ...
 
 
 # -- endpoints
 
-_SEND = (
-    Code.EMBEDDED_COUNT,
-    Code.HTML_NOT_GZIP,
-    Code.PLAIN_NOT_GZIP,
-)
+_SEND = (Code.EMBEDDED_COUNT, Code.HTML_NOT_GZIP, Code.PLAIN_NOT_GZIP)
 _LISTS = (
     Code.ADDRESS_LIST_TASK_CREATED,
     Code.ADDRESS_LIST_TASK_NOT_CREATED,
@@ -441,6 +441,7 @@ def content_of(caller: ApiUser, p: Sending, subject: str, bodies: Bodies) -> Con
         cc=p.cc,
         headers=_without_reply_to(p.headers) if p.reply_to else p.headers,
         notification=p.notification,
+        receipt_to=p.receipt_to,
         pubsub=x.pubsub,
         section=x.section,
         track_open=is_html and _either(x.track_open, caller.open),

@@ -370,6 +370,17 @@ Notification = Annotated[
         example="false",
     ),
 ]
+ReceiptTo = Annotated[
+    str,
+    Field(
+        "dispositionNotificationTo",
+        v.address,
+        empty=Code.RECEIPT_EMPTY,
+        invalid=Code.RECEIPT_INVALID,
+        doc="Ask for a read receipt to this address; the older form of `useNotification`.",
+        example="receipts@example.com",
+    ),
+]
 UseAddressList = Annotated[
     bool,
     Field(

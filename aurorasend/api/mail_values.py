@@ -42,10 +42,17 @@ def _mailbox(given: str) -> Mailbox:
     if is_address(given):
         return Mailbox(given)
     try:
-        name, address = parse_mailbox(given)
+        named = parse_mailbox(given)
     except BadAddress as problem:
         raise Trouble(Kind.INVALID, str(problem)) from problem
-    return Mailbox(address, name)
+    return Mailbox(named.address, named.name)
+
+
+@parser(schema={"type": "string"})
+def address(given: str) -> str:
+    if not is_address(given):
+        raise Trouble(Kind.INVALID)
+    return given
 
 
 @parser(Kind.TOO_LONG, schema={"type": "string", "maxLength": MAX_FROM})

@@ -82,6 +82,8 @@ OF_SEND: tuple[tuple[dict[str, Any], int], ...] = (
     ({"respEmailId": " "}, 40858),
     ({"respEmailId": "maybe"}, 40859),
     ({"useNotification": "maybe"}, 40829),
+    ({"dispositionNotificationTo": " "}, 40828),
+    ({"dispositionNotificationTo": "nobody"}, 40829),
     ({"useAddressList": " "}, 40873),
     ({"useAddressList": "maybe"}, 40874),
     ({"gzipCompress": " "}, 40860),

@@ -94,23 +94,6 @@ def test_plain_text_keeps_its_lines() -> None:
     assert text_of(mail, "plain") == "Just text\nsecond line\n.\n.. \nFrom  you\t\n"
 
 
-def test_plain_and_html_are_two_forms_of_one_text() -> None:
-    content = Content(ANN, "Hi", html="<p>%name%</p>", plain="Dear %name%\n%code%", pubsub={"code": "7"})
-    image = Attachment("a.png", "image/png", b"1", "a")
-    written = letter(content, [image])
-    for name in ("Bob", "Cy"):
-        mail = written.compose(Target("bob@example.net", {"name": name}), 0)
-        message = read(mail)
-        assert [part.get_content_type() for part in message.walk()] == [
-            "multipart/alternative",
-            "text/plain",
-            "multipart/related",
-            "text/html",
-            "image/png",
-        ]
-        assert (text_of(mail, "plain"), text_of(mail)) == (f"Dear {name}\n7\n", f"<p>{name}</p>\n")
-
-
 # Reading back
 
 
