@@ -3,6 +3,8 @@
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+import pytest
+
 from aurorasend.content import Attachment, Content, Mailbox, Target
 from aurorasend.message import Letter
 
@@ -40,3 +42,33 @@ def test_a_receipt_goes_to_the_sender_unless_an_address_is_named() -> None:
     bob = Target("bob@example.net")
     for asked, address in ({"notification": True}, ANN.address), ({"receipt_to": "r@x.org", "notification": True}, "r@x.org"):
         assert read(letter(Content(ANN, "Hi", "x", **asked)), bob)["Disposition-Notification-To"] == address  # type: ignore[arg-type]
+
+
+def filled(text: str, values: dict[str, str], **content: object) -> str:
+    target = Target("bob@example.net", values)
+    payload = read(letter(Content(ANN, "Hi", plain=text + "\n", **content)), target).get_payload(decode=True)  # type: ignore[arg-type]
+    assert isinstance(payload, bytes)
+    return payload.decode().removesuffix("\r\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("?q=a%20b&id=%id%", "?q=a%20b&id=7"),
+        ("width:50%;height:%id%px", "width:50%;height:7px"),
+        ("%x%id%", "%x7"),
+        ("%id%x%id%", "7x7"),
+        ("%id%id%id%", "7id7"),
+        ("%x%y%id%z%id%", "%x%y7z7"),
+        ("%id%%id%%x%%id%%", "77%x%7%"),
+        ("%%id%%", "%%id%%"),
+        ("%x%%id%", "%x%7"),
+    ],
+)
+def test_a_percent_sign_before_a_variable_does_not_hide_it(text: str, expected: str) -> None:
+    assert filled(text, {"id": "7"}) == expected
+    assert filled(text, {}, pubsub={"id": "7"}) == expected
+    assert filled("%v%", {"v": text}, section={"id": "7"}) == expected
+    message = read(letter(Content(ANN, f"s {text}", plain="x")), Target("bob@example.net", {"id": "7"}))
+    assert message["Subject"] == f"s {expected}"
+    assert filled(text, {}) == text
