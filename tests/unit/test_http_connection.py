@@ -102,6 +102,34 @@ async def test_a_head_that_is_too_large_is_refused(port: int, piece: bytes) -> N
     assert b" 431 " in await talk(port, b"GET / HTTP/1.1\r\nX-B: " + piece * 40)
 
 
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nn=1\r\n0\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/wait/long", b"/nowhere"])
+@pytest.mark.parametrize("piece", [b"X: y\r\n", b"a" * 100])
+async def test_fields_without_end_after_a_body_are_refused(port: int, path: bytes, piece: bytes) -> None:
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            await talk(port, CHUNKED % path + b"X: ", *[piece] * 2000, pause_s=0.0001)
+
+
+async def test_a_body_in_tiny_chunks_is_no_head(port: int) -> None:
+    head = b"POST /wait/long HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await talk(port, head + b"4\r\nn=1&\r\n", *[b"1\r\na\r\n"] * 1000, b"0\r\nX: y\r\n\r\n", pause_s=0.0001)
+    assert b'"count":1' in answer
+
+
+@pytest.mark.parametrize("drop", [b"\r\n", b"a"])
+async def test_what_comes_after_an_answer_holds_no_connection(port: int, drop: bytes) -> None:
+    request = REQUEST if drop == b"\r\n" else b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n"
+    assert (await talk(port, request, *[drop] * 8, pause_s=0.1)).startswith(b"HTTP/1.1 ")
+
+
+async def test_a_wrong_method_after_a_call_is_answered_in_the_envelope(port: int) -> None:
+    answer = await talk(port, call(1), b"FROB /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", pause_s=0.25)
+    assert b"HTTP/1.1 404 " in answer and b'"statusCode":404' in answer
+
+
 async def test_a_connection_between_requests_is_not_cut_by_the_head_limit(port: int) -> None:
     answer = await talk(port, REQUEST, LAST, pause_s=0.5)
     assert answer.count(b"HTTP/1.1 200") == 2
