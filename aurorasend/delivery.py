@@ -168,28 +168,35 @@ class Mail:
         """Try `loaded` once."""
         if loaded.suppressed is not None:
             return self._result(loaded, loaded.suppressed, None)
-        if not loaded.submitted.is_large:
-            return self._result(loaded, *await self._try(loaded))
-        domain = domain_of(loaded.target.address)
-        if not await self._large.take(domain):
+        tried = await self._try(loaded)
+        if tried is None:
             claimed = loaded.claimed
             later = Later(claimed.account_id, claimed.id, self._clock.now_us() + LARGE_AGAIN_US, counts=False)
             return Result(claimed, later, None)
-        try:
-            return self._result(loaded, *await self._try(loaded))
-        finally:
-            self._large.give_back(domain)
+        return self._result(loaded, *tried)
 
-    async def _try(self, due: Due) -> tuple[Outcome, Envelope | None]:
-        """What cannot be composed does not expire either: that is a fault of ours, and nobody's bounce."""
+    async def _try(self, due: Due) -> tuple[Outcome, Envelope | None] | None:
+        """None when it is large and there was no place for it. What cannot be composed does not expire either: that is a
+        fault of ours, and nobody's bounce."""
         try:
-            envelope = await self._envelope(due)
-            expired = self._expired(due)
-            return (expired, None) if expired is not None else await self._send(envelope)
+            if not await self._letters.is_large(due.submitted, due.target):
+                return await self._compose_and_send(due, is_large=False)
+            domain = domain_of(due.target.address)
+            if not await self._large.take(domain):
+                return None
+            try:
+                return await self._compose_and_send(due, is_large=True)
+            finally:
+                self._large.give_back(domain)
         except Unavailable as error:
             return outcome.unreachable(f"not tried, the store is away: {error}"), None
         except TooLong as problem:  # of a list: what its members bring is not looked at before
             return outcome.unfit(f"not sent: {problem}"), None
+
+    async def _compose_and_send(self, due: Due, *, is_large: bool) -> tuple[Outcome, Envelope | None]:
+        envelope = await self._envelope(due, is_large)
+        expired = self._expired(due)
+        return (expired, None) if expired is not None else await self._send(envelope)
 
     def _expired(self, due: Due) -> Outcome | None:
         """Expiry is enforced wherever a message waits (design §4); the first attempt is always made."""
@@ -200,11 +207,11 @@ class Mail:
     def _life(self, due: Due) -> int:
         return self._terms.batch_us if due.submitted.batch else self._terms.trigger_us
 
-    async def _envelope(self, due: Due) -> Envelope:
+    async def _envelope(self, due: Due, is_large: bool) -> Envelope:
         """Compose and sign."""
         submitted = due.submitted
         letter = await self._letters.get(submitted)
-        if submitted.is_large:
+        if is_large:
             composed = await asyncio.to_thread(letter.compose, due.target, due.position, Links())
         else:
             composed = letter.compose(due.target, due.position, Links())

@@ -451,16 +451,6 @@ async def test_who_holds_the_whole_budget_keeps_no_small_body_waiting() -> None:
         writer.close()
 
 
-async def test_who_gives_up_waiting_lets_the_next_one_pass() -> None:
-    budget = Budget(100)
-    await budget.take(60)
-    large, small = asyncio.create_task(budget.take(90)), asyncio.create_task(budget.take(30))
-    await asyncio.sleep(0)
-    large.cancel()
-    await asyncio.wait_for(small, 5)
-    assert budget.free == 10
-
-
 async def test_forwarded_addresses_count_from_trusted_proxies_only() -> None:
     async def peer(app: Running, forwarded: str) -> str:
         told: str = (await app.post("/echo/sayWord", {"word": "hi"}, headers={"X-Forwarded-For": forwarded}))["info"]["data"][

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from aurorasend.clock import SystemClock
 from aurorasend.endpoint import Auth, Call, Catalogue, Info, Server, changed, endpoint
-from aurorasend.http import HttpApp
+from aurorasend.http import Budget, HttpApp
 from aurorasend.http_connection import Connection
 
 
@@ -204,3 +204,13 @@ async def test_what_the_parser_cannot_take_is_answered_in_the_envelope(port: int
 )
 async def test_what_is_no_request_is_refused(port: int, head: bytes) -> None:
     assert (await talk(port, head)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_who_gives_up_waiting_lets_the_next_one_pass() -> None:
+    budget = Budget(100)
+    await budget.take(60)
+    large, small = asyncio.create_task(budget.take(90)), asyncio.create_task(budget.take(30))
+    await asyncio.sleep(0)
+    large.cancel()
+    await asyncio.wait_for(small, 5)
+    assert budget.free == 10
