@@ -161,6 +161,23 @@ async def test_f24_a_process_elsewhere_waits_for_the_end_of_the_lease(data: Path
         assert await node.recipients() == {"slow@example.net": (1, 0, 2)}
 
 
+async def test_f24_who_cannot_make_a_lock_file_goes_on_when_it_can(data: Path) -> None:
+    """As with no file handle left: the lease has ended, and a new one cannot begin."""
+    async with serving(data, "queue.lease=1s") as node:
+        folder = (data / "run").rename(data / "elsewhere")
+        await node.change("UPDATE node SET until = 0")
+
+        async def is_in_trouble() -> bool:
+            return bool(node.faults.found)
+
+        await node.until(is_in_trouble)
+        await asyncio.sleep(1.0)
+        folder.rename(data / "run")
+        await node.accepted()
+        await node.settled()
+        node.expect_fault()
+
+
 async def claimed_and_killed(data: Path, internet: Internet, lease: str) -> None:
     """A process of its own dies while it waits for the reply to the final dot."""
     internet.hosts["mx.example.net"].temper = Temper(slow_s=60)
