@@ -170,6 +170,8 @@ class HttpApp:
                 request_id=request_id,
             )
             code, answer = await self._server.answer(found, request)
+            del request
+            body.release()  # who does not read the answer shall not keep the place of others
             await _reply(cycle, status, answer, request_id)
         except TooLarge:
             status, code, cycle.keep_alive = 413, Code.BODY_TOO_LARGE, False

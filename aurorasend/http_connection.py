@@ -1,5 +1,5 @@
-"""uvicorn's connection with two limits that it lacks: how long and how large the head of a request may be, and what stands
-after the body in its place.
+"""uvicorn's connection with limits that it lacks: how long and how large the head of a request may be, and what stands after
+the body in its place; how long an answer may wait to be read.
 
 Called by app (uvicorn.Config). Without them a peer that never ends its head holds a connection, or memory, for ever.
 Calls of the API go straight to http; uvicorn keeps their order, keep-alive, back pressure and graceful stop.
@@ -15,6 +15,7 @@ from aurorasend.http import HttpApp
 
 HEAD_S = 30.0  # from the connection, or the first byte after an answer, to the end of the head
 HEAD_BYTES = 64 * 1024  # request line and fields, or fields after a body; what is read at once may end a little above it
+READ_S = 300.0  # for a client to read so much of an answer that more can be written
 REQUEST_LINE = 4096  # bytes of a head that are kept, for the answer when it cannot be parsed
 
 _request_line = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^\s?#]+)\S* HTTP/1\.[01]\r?\n").match
@@ -23,6 +24,7 @@ _request_line = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^\s?#]+)\S* H
 class Connection(HttpToolsProtocol):
     head_s = HEAD_S
     head_bytes = HEAD_BYTES
+    read_s = READ_S
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -31,6 +33,7 @@ class Connection(HttpToolsProtocol):
         self._begins = b""
         self._head_until: float | None = None  # when the head must be here, once it is waited for
         self._watch: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -40,7 +43,16 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._head_until = False, None
         if self._watch is not None:
             self._watch.cancel()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.read_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if not self._in_head or not self._size:
@@ -89,6 +101,10 @@ class Connection(HttpToolsProtocol):
             self._in_head, self._head_until = False, None
             self.transport.write(answer)
             self.transport.close()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
 
     def _begin_head(self) -> None:
         self._in_head, self._size = True, 0

@@ -18,10 +18,13 @@ from aurorasend.endpoint import Auth, Call, Catalogue, Info, Server, changed, en
 from aurorasend.http import Budget, HttpApp
 from aurorasend.http_connection import Connection
 
+LARGE = 20_000_000  # bytes: more than all buffers on the way take
+
 
 class Hasty(Connection):
     head_s = 0.3
     head_bytes = 2000
+    read_s = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,10 @@ async def served() -> AsyncIterator[uvicorn.Server]:
     app = HttpApp(
         Server(SimpleNamespace(clock=SystemClock()), Catalogue((wait,))),  # type: ignore[arg-type]
         region="sg",
-        pages=[Route("/", lambda request: PlainTextResponse("ok"))],
+        pages=[
+            Route("/", lambda request: PlainTextResponse("ok")),
+            Route("/large", lambda request: PlainTextResponse("x" * LARGE)),
+        ],
     )
     config = uvicorn.Config(
         app, port=0, http=Hasty, ws="none", lifespan="off", log_config=None, loop="none", proxy_headers=False
@@ -133,6 +139,19 @@ async def test_a_wrong_method_after_a_call_is_answered_in_the_envelope(port: int
 async def test_a_connection_between_requests_is_not_cut_by_the_head_limit(port: int) -> None:
     answer = await talk(port, REQUEST, LAST, pause_s=0.5)
     assert answer.count(b"HTTP/1.1 200") == 2
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_who_does_not_read_the_answer_is_left(port: int, *, reads: bool) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await asyncio.sleep(0 if reads else 1.0)
+    got = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await asyncio.wait_for(reader.read(1 << 20), 5):
+            got += len(piece)
+    assert (got > LARGE) is reads
+    writer.close()
 
 
 def call(n: int, *fields: str, version: str = "1.1") -> bytes:
