@@ -151,7 +151,7 @@ def _listed(array: Nested) -> str:
         return array
     try:
         members = [_member(bytes(raw)) for raw in _ARRAY.decode(array.encode())]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):  # there is less room than where the body was read
         return array
     return array if any(isinstance(member, Nested) for member in members) else ";".join(member or "" for member in members)
 
