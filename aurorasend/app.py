@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -69,6 +70,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken
 CONNECTIONS = 10_000  # of one process; further ones are told 503
+FILES = 2 * CONNECTIONS  # open at one time: connections, sessions to next hops, the store
 KEEP_ALIVE_S = 75  # idle connections of clients; longer than the usual client's own
 STOPS = (signal.SIGTERM, signal.SIGINT)
 YOUNG = 20_000  # objects made before the collector looks at them
@@ -115,9 +117,18 @@ def _get_ready(settings: Settings) -> list[socket.socket]:
     """All that comes before the first role, and the greeting. Returns the listening sockets."""
     set_up(settings.log)
     os.umask(0o077)
+    _allow_files()
     sockets = [_bind(listener.address) for listener in settings.http.listen] if "api" in settings.node.roles else []
     _greet(settings, asyncio.run(_prepare(settings)))
     return sockets
+
+
+def _allow_files() -> None:
+    """As many open files as we may have, where what is usual (1024) is fewer than we need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _prepare(settings: Settings) -> dict[str, dict[str, object]]:

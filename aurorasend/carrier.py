@@ -27,6 +27,7 @@ MAX_PARAMETERS = 2_000  # ours: a form has about 30; bounds the work of one requ
 MAX_PARTS = 1_000  # ours: attachments included
 MAX_PART_HEADER = 8 * 1024  # ours: a file name is at most a few hundred bytes
 MAX_PART_HEADERS = 16  # ours: RFC 7578 knows three
+MAX_LIST = 2 << 20  # ours: characters of a list, of which the longest has 1000 elements of 1024: millions would stop the process
 
 # Charsets in which & = % + are the ASCII bytes, so that a form can be split before it is decoded (conventions.md §13).
 CHARSETS = frozenset(
@@ -153,9 +154,11 @@ def _join(values: list[str]) -> str:
 
 def _listed(array: Nested) -> str:
     """A JSON array of scalars as the `;` list that it means; anything else stays as it is, for the field to refuse."""
+    if len(array) > MAX_LIST:
+        return array
     try:
         members = [_member(bytes(raw)) for raw in _ARRAY.decode(array.encode())]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):  # there is less room than where the body was read
         return array
     return array if any(isinstance(member, Nested) for member in members) else ";".join(member or "" for member in members)
 

@@ -11,15 +11,16 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 
 import msgspec
 
 from aurorasend import queue
-from aurorasend.clock import HOUR, SECOND, Clock
+from aurorasend.clock import HOUR, MINUTE, SECOND, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
-from aurorasend.queue import Claimed, Key, Kind, Later, Priority
+from aurorasend.queue import HORIZON, Claimed, Key, Kind, Later, Priority
 from aurorasend.store import node as nodes
 from aurorasend.store.tx import EVER, Store, Tx
 from aurorasend.wake import Wake
@@ -48,6 +49,7 @@ class Result(msgspec.Struct, frozen=True):
     report: Any
 
 
+Chosen = tuple[Key, int, Sequence[int]]  # how many to claim, and besides which
 Taken = tuple[Key, list[Claimed]]
 
 
@@ -80,6 +82,7 @@ class _Lane:
     trying: int = 0  # runners that are in an attempt
     served: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, priority): turn in which it was last served
     touched: set[Key] = field(default_factory=set)
+    held: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, entry): claimed and not settled, since when
     idle_since: float = 0.0
 
     @property
@@ -190,13 +193,13 @@ class Dispatcher:
         self._worker, self._lanes, self._doubt_since = self._membership.worker, {}, None
         return False
 
-    def _choose(self, keys: Sequence[Key]) -> list[tuple[Key, int]]:
-        """What to claim now: (key, how many). Trigger first; within a lane who was served longest ago."""
+    def _choose(self, keys: Sequence[Key]) -> list[Chosen]:
+        """What to claim now. Trigger first; within a lane who was served longest ago."""
         due = {key.lane for key in keys}
         surplus = self._surplus(due)
         held = len(self._held(due))
         room = IN_FLIGHT - sum(lane.busy for lane in self._lanes.values())
-        chosen: list[tuple[Key, int]] = []
+        chosen: list[Chosen] = []
         planned: dict[tuple[str, int], int] = {}
         for key in sorted(keys, key=self._order):
             lane = self._lanes.get(key.lane)
@@ -216,8 +219,15 @@ class Dispatcher:
                 continue
             planned[at] = planned.get(at, 0) + count
             room -= count
-            chosen.append((key, count))
+            chosen.append((key, count, self._overdue(lane, key.account_id)))
         return chosen
+
+    def _overdue(self, lane: _Lane, account_id: int) -> list[int]:
+        """What of an account is held for about as long as a claim lasts, by slow hosts: it must not be claimed again, since
+        it would be sent twice."""
+        before = self._clock.now_us() - (HORIZON - MINUTE)
+        held = takewhile(lambda one: one[1] < before, lane.held.items())  # in the order in which it was claimed
+        return [entry_id for (account, entry_id), _ in held if account == account_id]
 
     def _share(self) -> int:
         """How many lanes this node may hold: while others deliver too, its part of those that have work."""
@@ -251,15 +261,15 @@ class Dispatcher:
                 idle.append(lane)
         return idle
 
-    async def _claim(self, tx: Tx, chosen: Sequence[tuple[Key, int]], idle: Sequence[_Lane], worker: int) -> list[Taken]:
+    async def _claim(self, tx: Tx, chosen: Sequence[Chosen], idle: Sequence[_Lane], worker: int) -> list[Taken]:
         """The transaction of a turn; it may be run again from the start. A node that was buried and has not noticed yet
         claims nothing: nobody would bury it again, and what it claimed would stay with it."""
         if not await nodes.is_alive(tx, worker):
             return []
         ours = {name for name, lane in self._lanes.items() if lane.leased}
-        by_lane: dict[str, list[tuple[Key, int]]] = {lane.name: [] for lane in idle}
-        for key, count in chosen:
-            by_lane.setdefault(key.lane, []).append((key, count))
+        by_lane: dict[str, list[Chosen]] = {lane.name: [] for lane in idle}
+        for one in chosen:
+            by_lane.setdefault(one[0].lane, []).append(one)
         now_us = self._clock.now_us()
         claimed: list[Taken] = []
         for name in sorted(by_lane):  # the order in which a put touches the hints: so neither waits for the other for ever
@@ -268,11 +278,11 @@ class Dispatcher:
                 await queue.release_lane(tx, name, worker, self._lanes[name].touched)
             # In doubt about a claim it may be ours no longer: the claim may have given it up.
             elif (name in ours and self._doubt_since is None) or await queue.lease_lane(tx, name, worker):
-                claimed += [(key, await queue.claim(tx, key, now_us, count, worker)) for key, count in wanted]
+                claimed += [(key, await queue.claim(tx, key, now_us, count, worker, but)) for key, count, but in wanted]
         return claimed
 
     async def _start(self, claimed: Sequence[Taken]) -> None:
-        taken = {key.lane for key, _ in claimed}
+        taken, now_us = {key.lane for key, _ in claimed}, self._clock.now_us()
         for name in [n for n, lane in self._lanes.items() if not lane.leased and n not in taken]:
             del self._lanes[name]  # another node was faster
         for key, entries in claimed:
@@ -281,6 +291,7 @@ class Dispatcher:
             lane.touched.add(key)
             lane.served[key.account_id, key.priority] = self._turn
             lane.in_flight[key.priority] = lane.in_flight.get(key.priority, 0) + len(entries)
+            lane.held.update(dict.fromkeys([(key.account_id, one.id) for one in entries], now_us))
         for kind in Kind:
             mine = [(key, one) for key, entries in claimed for one in entries if one.kind is kind]
             if mine:
@@ -367,8 +378,9 @@ class Dispatcher:
             while self._results:
                 some = [self._results.popleft() for _ in range(min(SETTLE, len(self._results)))]
                 await self._settle(some)
-                for lane, priority, _ in some:
+                for lane, priority, result in some:
                     lane.in_flight[priority] -= 1
+                    lane.held.pop((result.claimed.account_id, result.claimed.id), None)
                 self._wake.work_here()
         finally:
             self._settling = None

@@ -265,6 +265,8 @@ class DomainWatch:
                     pass
             except Unavailable as error:
                 log.warning("domains were not checked, the store is away: %s", error)
+            except Exception:  # nobody else would check them ever again
+                log.exception("domains were not checked")
 
 
 async def _known(tx: Tx, account_id: int, name: str) -> Domain:

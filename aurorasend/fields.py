@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 from aurorasend.address import is_domain
-from aurorasend.carrier import File, Nested, Parameters
+from aurorasend.carrier import MAX_LIST, File, Nested, Parameters
 from aurorasend.codes import Code, Refused
 
 T = TypeVar("T")
@@ -142,6 +142,8 @@ class Field(Input, Generic[T]):
 
     def parse(self, text: str) -> T:
         """The typed value of a text that is not blank. Raises Refused."""
+        if len(text) > MAX_LIST and (self.joined or self.too_many is not None):
+            raise Refused(self.too_many or self.invalid, f"longer than {MAX_LIST} characters")
         if type(text) is not str and not (self.json and isinstance(text, Nested)):
             raise Refused(self.invalid, "must be text")
         parser = self.parser

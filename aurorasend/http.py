@@ -39,6 +39,7 @@ class Limits:
     body_bytes: int = 32 * MEBIBYTE  # conventions.md §4
     budget_bytes: int = 256 * MEBIBYTE  # ours: bodies in memory at one time, all requests together
     body_s: float = 60.0  # ours: for a body to arrive, and for its place in the budget
+    uncounted_bytes: int = 64 * 1024  # what uvicorn keeps of a body unasked: so much needs no place, however full the budget is
 
 
 class TooLarge(Exception):
@@ -75,8 +76,7 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back(size)  # it was our turn just when we gave up
+            self.give_back(0 if turn.cancelled() else size)  # perhaps it was our turn just then; else it is the next one's
             raise
 
     def give_back(self, size: int) -> None:
@@ -170,6 +170,8 @@ class HttpApp:
                 request_id=request_id,
             )
             code, answer = await self._server.answer(found, request)
+            del request
+            body.release()  # who does not read the answer shall not keep the place of others
             await _reply(cycle, status, answer, request_id)
         except TooLarge:
             status, code, cycle.keep_alive = 413, Code.BODY_TOO_LARGE, False
@@ -225,8 +227,7 @@ class Body:
         cycle = self._cycle
         size = len(cycle.body)
         is_here = not cycle.more_body and not cycle.disconnected  # it came with the head, as most do
-        if is_here and size <= self._limits.body_bytes and self._budget.try_take(size):
-            self._held = size
+        if is_here and size <= self._limits.uncounted_bytes:
             body, cycle.body = bytes(cycle.body), bytearray()
             return body
         try:
@@ -236,7 +237,7 @@ class Body:
             raise TooSlow("the request did not arrive in time") from problem
 
     async def _whole(self) -> bytes:
-        if self._length:
+        if self._length is not None and self._length > self._limits.uncounted_bytes:
             await self._budget.take(self._length)
             self._held = self._length
         chunks: list[bytes] = []
@@ -258,7 +259,7 @@ class Body:
         return message["body"]
 
     def _hold(self, size: int) -> None:
-        if size <= self._held:
+        if size <= max(self._held, self._limits.uncounted_bytes):
             return
         if not self._budget.try_take(size - self._held):
             raise TooSlow("the server is busy")

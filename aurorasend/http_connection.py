@@ -1,4 +1,5 @@
-"""uvicorn's connection with two limits that it lacks: how long and how large the head of a request may be.
+"""uvicorn's connection with limits that it lacks: how long and how large the head of a request may be, and what stands after
+the body in its place; how long an answer may wait to be read.
 
 Called by app (uvicorn.Config). Without them a peer that never ends its head holds a connection, or memory, for ever.
 Calls of the API go straight to http; uvicorn keeps their order, keep-alive, back pressure and graceful stop.
@@ -12,8 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from aurorasend.http import HttpApp
 
-HEAD_S = 30.0  # from the connection, or the first byte of a later request, to the end of the head
-HEAD_BYTES = 64 * 1024  # request line and fields; what is read at once may end a little above it
+HEAD_S = 30.0  # from the connection, or the first byte after an answer, to the end of the head
+HEAD_BYTES = 64 * 1024  # request line and fields, or fields after a body; what is read at once may end a little above it
+READ_S = 300.0  # for a client to read so much of an answer that more can be written
 REQUEST_LINE = 4096  # bytes of a head that are kept, for the answer when it cannot be parsed
 
 _not_ascii = re.compile(rb"[\x80-\xff]")
@@ -24,35 +26,49 @@ _request_line = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^\s?#]+)\S* H
 class Connection(HttpToolsProtocol):
     head_s = HEAD_S
     head_bytes = HEAD_BYTES
+    read_s = READ_S
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
-        self._head_size = 0
+        self._size = 0  # bytes since the head began, or since the last one of a body
         self._begins = b""
-        self._head_until = 0.0
+        self._head_until: float | None = None  # when the head must be here, once it is waited for
         self._watch: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._in_head = False
+        self._in_head, self._head_until = False, None
         if self._watch is not None:
             self._watch.cancel()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.read_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._is_before_request() and (not data.isascii() or data.find(b"pgrade:", 0, REQUEST_LINE) > 0):
             data = _parsable(data)
-        if self._in_head and not self._head_size:
+        if not self._in_head or not self._size:
             self._begins = data[:REQUEST_LINE]
+        self._size += len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_size += len(data)
-            if self._head_size > self.head_bytes:
-                self._refuse(b"431 Request Header Fields Too Large")
+        if self.transport.is_closing():
+            return
+        if self._size > self.head_bytes:
+            self._refuse(b"431 Request Header Fields Too Large")
+        elif self._head_until is None and self.cycle is not None and self.cycle.response_complete:
+            self._await_head()  # blank lines, or the rest of a body that was answered before it came
 
     def _is_before_request(self) -> bool:
         """Whether what comes now is the first of a request."""
@@ -65,7 +81,11 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._in_head = False
+        self._in_head, self._head_until = False, None
+
+    def on_body(self, body: bytes) -> None:
+        self._size = 0
+        super().on_body(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         call = app.call(cycle) if isinstance(app, HttpApp) else None
@@ -86,19 +106,27 @@ class Connection(HttpToolsProtocol):
         if answer is None:
             self._refuse(b"400 Bad Request")
         elif not self.transport.is_closing():
-            self._in_head = False
+            self._in_head, self._head_until = False, None
             self.transport.write(answer)
             self.transport.close()
 
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+
     def _begin_head(self) -> None:
-        self._in_head, self._head_size, self._head_until = True, 0, self.loop.time() + self.head_s
+        self._in_head, self._size = True, 0
+        self._await_head()
+
+    def _await_head(self) -> None:
+        self._head_until = self.loop.time() + self.head_s
         if self._watch is None:
             self._watch = self.loop.call_later(self.head_s, self._look)
 
     def _look(self) -> None:
         """One timer serves many heads: it is set again only when it has run out."""
         self._watch = None
-        if not self._in_head:
+        if self._head_until is None:
             return
         left = self._head_until - self.loop.time()
         if left > 0:
@@ -108,7 +136,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: bytes) -> None:
         """No envelope: what was sent is no request yet."""
-        self._in_head = False
+        self._in_head, self._head_until = False, None
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.transport.close()

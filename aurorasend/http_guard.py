@@ -28,8 +28,10 @@ CONNECTIONS = 200  # of one process
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Not public though `is_global` may say so: 6to4 relays, 6to4, Teredo and NAT64 lead to IPv4 addresses of any kind.
-_REFUSED = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")))
+# Not public though `is_global` may say so: 6to4 relays, 6to4, Teredo and NAT64 lead to IPv4 addresses of any kind; clouds keep
+# the secrets of a machine at addresses that only it sees, such as 192.0.0.192 (RFC 6890 §2.2.2) and Azure's 168.63.129.16.
+_TUNNELS = ("192.88.99.0/24", "2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")
+_REFUSED = tuple(map(ipaddress.ip_network, (*_TUNNELS, "192.0.0.0/24", "168.63.129.16/32")))
 _PUBLIC_V6 = ipaddress.ip_network("2000::/3")  # RFC 4291 §2.4: all global unicast that was ever given out
 _WEB_PORTS = (80, 443)  # of those under 1024; a GET must not reach a mail server
 _unclean = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\\]").search

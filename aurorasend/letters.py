@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from aurorasend.content import Attachment, StoredContent
+from aurorasend.content import Attachment, StoredContent, Target
 from aurorasend.event import Origin
 from aurorasend.message import Letter
 from aurorasend.store import delivery as rows
 from aurorasend.store.tx import Row, Store, Tx
 
 BUDGET_BYTES = 64 * 1024 * 1024  # of letters kept
-LARGE_BYTES = 256 * 1024  # of content: more is read for itself
+LARGE_BYTES = 256 * 1024  # of content: more is read for itself; of a mail's text: more is composed for itself
 READ_AT_ONCE = 2  # large contents
 
 
@@ -63,7 +63,9 @@ class Letters:
         return self._keep(submitted, _letter(submitted, parts))
 
     def _keep(self, submitted: Submitted, letter: Letter) -> Letter:
-        size = 3 * submitted.size + 4096  # encoded, parsed
+        size = 3 * submitted.size + letter.text_cost + 4096
+        if (same := self._kept.pop(submitted.key, None)) is not None:  # read by two at once
+            self._bytes -= same[1]
         self._kept[submitted.key] = (letter, size)
         self._bytes += size
         while self._bytes > BUDGET_BYTES and len(self._kept) > 1:
@@ -82,6 +84,10 @@ class Letters:
             contents = await self._store.read(lambda tx: rows.contents(tx, account_id, [submission_id]))
             # Beside the event loop: megabytes of text and files take a while to be parsed and encoded.
             return self._keep(submitted, await asyncio.to_thread(_letter, submitted, contents[submission_id]))
+
+    async def is_large(self, submitted: Submitted, target: Target) -> bool:
+        """Whether this recipient's mail is, by its content or by what is filled in. Raises Unavailable, TooLong."""
+        return submitted.is_large or (await self.get(submitted)).text_size(target) > LARGE_BYTES
 
     def _known(self, submitted: Submitted) -> Letter | None:
         known = self._kept.get(submitted.key)

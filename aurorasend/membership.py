@@ -112,6 +112,8 @@ class Membership:
                 await self._beat()
             except Unavailable as error:
                 log.warning("lease not prolonged: %s", error)
+            except Exception:  # nobody else would prolong it ever again
+                log.exception("lease not prolonged")
 
     async def recount(self) -> None:
         """Learn now, and not at the next beat, how many nodes share how many lanes. Raises Unavailable."""

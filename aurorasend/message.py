@@ -112,6 +112,18 @@ class Letter:
         body = self._constant_body if self._constant_body is not None else self._put_body(values)
         return Composed(fields, body, self._is_utf8 or not target.address.rpartition("@")[0].isascii())
 
+    @property
+    def text_cost(self) -> int:
+        """Bytes of memory that the text takes once it is parsed and encoded, about."""
+        return self._text.cost if self._constant_body is None else 2 * self._text.cost
+
+    def text_size(self, target: Target) -> int:
+        """Octets of this recipient's text, about: a character that is filled in may be one, but three are common too.
+        Raises TooLong."""
+        if self._text.is_constant:
+            return self._text.fixed
+        return self._text.fixed + 3 * self._text.filled(variable.resolve_sections(target.variables, self._section))
+
     def subject_of(self, target: Target) -> str:
         """The subject of this recipient's mail as a reader sees it, for lists of mail."""
         return header.clean(self._subject.fill(self._values(target, NO_LINKS)))

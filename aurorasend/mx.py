@@ -94,7 +94,7 @@ async def _hops(domain: str, records: list[Mx], resolver: Resolver, reach: Reach
     found = [
         (record, address)
         for record, answer in zip(records, answers, strict=True)
-        for address in answer.records
+        for address in map(_unmapped, answer.records)
         if not (ip_address(address).is_unspecified or ip_address(address).is_multicast)
     ]
     ours = min((record.preference for record, address in found if reach.is_own(address)), default=None)
@@ -107,6 +107,12 @@ async def _hops(domain: str, records: list[Mx], resolver: Resolver, reach: Reach
         if answer.found is Found.FAILURE:
             return unreachable(f"{domain}: {record.host} could not be looked up: {answer.why}")
     return no_such_domain(domain, "domain has no mail exchanger with an address")
+
+
+def _unmapped(address: str) -> str:
+    """An IPv4 address that is written as an IPv6 one (RFC 4291 §2.5.5.2) as itself: it leads to the same place."""
+    mapped = ip_address(address).ipv4_mapped if ":" in address else None  # type: ignore[union-attr]
+    return address if mapped is None else str(mapped)
 
 
 @lru_cache(maxsize=256)  # asked for each mail to a smart host

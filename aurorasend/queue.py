@@ -16,7 +16,7 @@ from aurorasend.clock import HOUR
 from aurorasend.store import queue as rows
 from aurorasend.store.tx import Tx
 
-HORIZON = HOUR  # an entry whose node lives but forgot it comes back after this; longer than any attempt may last
+HORIZON = HOUR  # an entry whose node lives but forgot it comes back after this
 
 
 class Kind(IntEnum):
@@ -95,9 +95,10 @@ async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
     return await rows.lease_lane(tx, lane, node)
 
 
-async def claim(tx: Tx, key: Key, now_us: int, limit: int, node: int) -> list[Claimed]:
-    """Lease up to `limit` due entries to `node`. They are its own until it settles them or its lease ends."""
-    found = await rows.claim(tx, (key.lane, key.account_id, key.priority), now_us, limit, node, now_us + HORIZON)
+async def claim(tx: Tx, key: Key, now_us: int, limit: int, node: int, besides: Sequence[int] = ()) -> list[Claimed]:
+    """Lease up to `limit` due entries to `node`. They are its own until it settles them or its lease ends. `besides` are
+    entries that it has already, and for so long that they are due again."""
+    found = await rows.claim(tx, (key.lane, key.account_id, key.priority), (now_us, now_us + HORIZON), limit, node, besides)
     return [Claimed(key.account_id, entry_id, Kind(kind), ref, tries) for entry_id, kind, ref, tries in found]
 
 

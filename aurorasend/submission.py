@@ -367,8 +367,9 @@ class Submissions:
         await rows.add_submissions(tx, [row for one in labelled for row in _submission_rows(one)])
         await rows.add_content(tx, [row for one in labelled for row in one.prepared.content_rows])
         for one in labelled:
-            if one.prepared.staged:
-                await rows.unstage(tx, one.prepared.submission.caller.account.id, one.prepared.id)
+            staged = one.prepared.staged
+            if staged and not await rows.unstage(tx, one.prepared.submission.caller.account.id, one.prepared.id):
+                raise Unavailable("content was swept before its mail was accepted")  # this process stood still for long
         for one in [one for one in labelled if one.lists]:
             await _add_list_sends(tx, one)
         plain = [one for one in labelled if not one.lists]

@@ -41,6 +41,8 @@ class Sweeper:
                 await self.sweep()
             except Unavailable as error:
                 log.warning("not swept, the store is away: %s", error)
+            except Exception:  # nobody else would sweep ever again
+                log.exception("not swept")
 
     async def sweep(self) -> None:
         now_us = self._clock.now_us()

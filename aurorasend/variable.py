@@ -15,9 +15,11 @@ UNSUBSCRIBE_VARIABLE = f"%%{UNSUBSCRIBE}%%"
 
 # Ours: characters that variables put into a mail. A value may stand in a text any number of times, and a section in a value
 # again, so that a request of 1 MiB could ask for a mail of many GB. What a request brings may fill half of it, so that what
-# the service fills in itself never is too much.
-MAX_FILLED = 16 << 20
+# the service fills in itself never is too much. A character may become twelve octets of a mail.
+MAX_FILLED = 4 << 20
 MAX_GIVEN = MAX_FILLED // 2
+MAX_HOLES = 100_000  # ours: variables in one text; each costs a hundred times the three characters that it takes to write
+HOLE_BYTES = 400  # what one costs
 MAX_LINE = 16 << 10  # ours: of one line; many servers cut or refuse a head of more than 100 KB
 
 _NAME = r"""[^%\s"']{1,64}"""  # spec mail.md §8.4
@@ -59,7 +61,10 @@ def parse(text: str, common: Mapping[str, str]) -> list[Part]:
 
 
 def check_filled(line: str, body: str, rows: Sequence[Mapping[str, str]], section: Mapping[str, str]) -> None:
-    """Raises TooLong if the values of one recipient (`rows` has one dict for each) fill in more than a mail may have."""
+    """Raises TooLong if the values of one recipient (`rows` has one dict for each) fill in more than a mail may have, or if
+    there are more places for them than a text may have."""
+    if body.count("%") > 2 * MAX_HOLES:
+        raise TooLong
     longest = max([len(value) for values in rows for value in values.values()], default=0)
     if not section and line.count("%") // 2 * longest <= MAX_LINE and body.count("%") // 2 * longest <= MAX_GIVEN:
         return  # as nearly always
@@ -126,10 +131,16 @@ class Body:
         ]
         self._names = frozenset(name for _, name, _ in self._holes)
         self.is_constant = not self._holes
+        self.fixed = sum(map(len, self._coded))  # octets
+        self.cost = self.fixed + HOLE_BYTES * len(self._holes)  # bytes of memory, about
+
+    def filled(self, values: Mapping[str, str]) -> int:
+        """Characters that `values` fill in."""
+        return sum([len(values.get(name, "")) for _, name, _ in self._holes])
 
     def fill(self, values: Mapping[str, str]) -> bytes:
         """Raises TooLong."""
-        if sum([len(values.get(name, "")) for _, name, _ in self._holes]) > MAX_FILLED:
+        if self.filled(values) > MAX_FILLED:
             raise TooLong
         given = {name: quoted_printable(values[name]) for name in self._names if name in values}
         coded, filled = self._coded.copy(), -2

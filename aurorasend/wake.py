@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 QUIET_S = 0.02  # the first hint goes at once, what comes in so long after it goes together
 CHANNEL = "aurorasend_work"
 RECONNECT_S = 1.0
+LONGEST_PATH = 100  # bytes; sockaddr_un has room for 104 on some systems, 108 on others
 
 
 class Carrier(Protocol):
@@ -92,13 +93,15 @@ class Datagrams:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / f"{os.getpid()}.sock"
+        self._handle = -1  # of the folder
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     async def start(self, heard: asyncio.Event) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._handle = os.open(self._folder, os.O_RDONLY)
         self._path.unlink(missing_ok=True)
         self._socket.setblocking(False)
-        self._socket.bind(str(self._path))
+        self._socket.bind(self._address(self._path))
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._hear, heard)
 
     async def send(self) -> None:
@@ -106,7 +109,7 @@ class Datagrams:
             if path == self._path:
                 continue
             try:
-                self._socket.sendto(b"w", str(path))
+                self._socket.sendto(b"w", self._address(path))
             except (ConnectionRefusedError, FileNotFoundError):
                 path.unlink(missing_ok=True)
             except OSError as error:  # its buffer is full: it has hints enough
@@ -115,7 +118,13 @@ class Datagrams:
     async def stop(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
+        os.close(self._handle)
         self._path.unlink(missing_ok=True)
+
+    def _address(self, path: Path) -> str:
+        """A name of `path` that fits into the address of a socket."""
+        whole = str(path)
+        return whole if len(os.fsencode(whole)) <= LONGEST_PATH else f"/proc/self/fd/{self._handle}/{path.name}"
 
     def _hear(self, heard: asyncio.Event) -> None:
         try:

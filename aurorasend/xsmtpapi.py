@@ -171,6 +171,8 @@ def _typed(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
         raise Refused(Code.XSMTPAPI_INVALID, str(problem)) from problem
     except msgspec.DecodeError as problem:
         raise Refused(Code.XSMTPAPI_NOT_JSON, str(problem)) from problem
+    except RecursionError as problem:  # there is less room than where the object was read
+        raise Refused(Code.XSMTPAPI_INVALID, "nested too deeply") from problem
 
 
 def _recipients(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
@@ -203,7 +205,7 @@ def _variables(members: dict[str, msgspec.Raw], recipients: int) -> tuple[dict[s
 def _column(raw: msgspec.Raw) -> list[str]:
     try:
         return _STRINGS.decode(raw)
-    except msgspec.ValidationError:  # not strings alone
+    except (msgspec.ValidationError, RecursionError):  # not strings alone
         return [_printed(value) for value in _typed(_ARRAY, raw)]
     except msgspec.DecodeError as problem:
         raise Refused(Code.XSMTPAPI_NOT_JSON, str(problem)) from problem
@@ -227,6 +229,8 @@ def _printed(raw: msgspec.Raw) -> str:
         return scalar_text(raw)
     except msgspec.DecodeError as problem:
         raise Refused(Code.XSMTPAPI_NOT_JSON, str(problem)) from problem
+    except RecursionError as problem:
+        raise Refused(Code.XSMTPAPI_INVALID, "nested too deeply") from problem
 
 
 def _switch(app: _Filter | None) -> bool | None:

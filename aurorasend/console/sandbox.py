@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from aurorasend.address import MAX_ADDRESS
 from aurorasend.clock import utc, wall
 from aurorasend.console.access import OperatorAccess
 from aurorasend.console.mail_view import MailView, view_mail, with_images
@@ -219,7 +220,7 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
 
 def _recipient(request: Request) -> str:
     text = request.query_params.get("to", "").strip()
-    if "\0" in text:
+    if "\0" in text or len(text) > MAX_ADDRESS:
         raise BadQuery("to is a part of a recipient's address.")
     return text
 

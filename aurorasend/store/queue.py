@@ -24,11 +24,12 @@ _NEXT = Statement("SELECT min(next_due) FROM ready WHERE priority = $2 AND next_
 _CLAIM = Statement(
     sqlite=(
         "UPDATE work SET lease = $6, due = $7, tries = tries + 1 WHERE account_id = $2 AND id IN (SELECT id FROM work "
-        "WHERE lane = $1 AND account_id = $2 AND priority = $3 AND due <= $4 ORDER BY due LIMIT $5) RETURNING id, kind, ref, tries"
+        "WHERE lane = $1 AND account_id = $2 AND priority = $3 AND due <= $4 AND NOT (id IN ids($8)) ORDER BY due LIMIT $5) "
+        "RETURNING id, kind, ref, tries"
     ),
     postgres=(
-        "WITH picked AS (SELECT id FROM work WHERE lane = $1 AND account_id = $2 AND priority = $3 AND due <= $4 ORDER BY due "
-        "LIMIT $5 FOR UPDATE SKIP LOCKED) UPDATE work SET lease = $6, due = $7, tries = tries + 1 FROM picked "
+        "WITH picked AS (SELECT id FROM work WHERE lane = $1 AND account_id = $2 AND priority = $3 AND due <= $4 "
+        "AND NOT (id IN ids($8)) ORDER BY due LIMIT $5 FOR UPDATE SKIP LOCKED) UPDATE work SET lease = $6, due = $7, tries = tries + 1 FROM picked "
         "WHERE work.account_id = $2 AND work.id = picked.id RETURNING work.id, work.kind, work.ref, work.tries"
     ),
 )
@@ -93,9 +94,12 @@ async def free_lane(tx: Tx, lane: str, node: int) -> None:
     await tx.run(_FREE_LANE, lane, node)
 
 
-async def claim(tx: Tx, key: tuple[str, int, int], now_us: int, limit: int, node: int, horizon_us: int) -> list[Row]:
-    """(id, kind, ref, tries) of up to `limit` due entries of (lane, account_id, priority), oldest first."""
-    rows = await tx.rows(_CLAIM, *key, now_us, limit, node, horizon_us)
+async def claim(
+    tx: Tx, key: tuple[str, int, int], at: tuple[int, int], limit: int, node: int, besides: Sequence[int]
+) -> list[Row]:
+    """(id, kind, ref, tries) of up to `limit` entries of (lane, account_id, priority) that are due, oldest first, but for
+    `besides`. `at` = (now, when they are due again)."""
+    rows = await tx.rows(_CLAIM, *key, at[0], limit, node, at[1], tx.many(besides))
     if len(rows) < limit:
         await refresh(tx, key)
     return rows

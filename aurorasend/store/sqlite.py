@@ -176,15 +176,23 @@ class SqliteStore:
             group = self._gather()
             ours = [wanted for wanted in group if wanted is not None]
             if ours:
-                self._turn.take()
-                try:
-                    _commit_group(connection, tx, ours)
-                finally:
-                    self._turn.give()
+                self._write_group(connection, tx, ours)
                 _tell(ours)
                 self._changed.set()
             if len(ours) < len(group):
                 return
+
+    def _write_group(self, connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted]) -> None:
+        """Never raises: without the thread nobody would get an answer any more."""
+        try:
+            self._turn.take()
+            try:
+                _commit_group(connection, tx, group)
+            finally:
+                self._turn.give()
+        except Exception as error:
+            for wanted in group:
+                wanted.error = wanted.error or _trouble(error)
 
     def _gather(self) -> list[_Wanted | None]:
         """At least one unit, and all that wait by then; None ends the thread."""

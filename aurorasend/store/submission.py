@@ -81,8 +81,9 @@ async def add_staged(tx: Tx, account_id: int, submission_id: int, at: int) -> No
     await tx.run(_STAGE, account_id, submission_id, at)
 
 
-async def unstage(tx: Tx, account_id: int, submission_id: int) -> None:
-    await tx.run(_UNSTAGE, account_id, submission_id)
+async def unstage(tx: Tx, account_id: int, submission_id: int) -> bool:
+    """False when it was swept."""
+    return await tx.run(_UNSTAGE, account_id, submission_id) == 1
 
 
 async def sweep_staged(tx: Tx, before: int, limit: int) -> int:

@@ -1,6 +1,7 @@
 """What both engines must do alike: transactions, group commit, sequences, the schema."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import asyncpg
@@ -10,6 +11,7 @@ from aurorasend.clock import SystemClock
 from aurorasend.codes import Unavailable
 from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.schema import meta, sequence
+from aurorasend.store.sqlite import SqliteStore
 from aurorasend.store.tx import Hot, Statement, Store, Tx
 from tests.postgres import Server
 
@@ -187,3 +189,18 @@ async def test_a_server_that_takes_no_writes_is_unavailable(postgres: Server) ->
     with pytest.raises(Unavailable, match="takes no writes"):
         await store.write(lambda tx: tx.run(PUT, "a", "1"))
     await store.close()
+
+
+async def test_a_failure_of_the_lock_among_processes_ends_no_more_than_the_write(store: Store) -> None:
+    if not isinstance(store, SqliteStore):
+        return
+    handle = store._turn._next  # as when the file system has no lock to give
+    spare = os.dup(handle)
+    os.close(handle)
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable):
+            await store.write(lambda tx: tx.run(PUT, "a", "1"))
+    os.dup2(spare, handle)
+    os.close(spare)
+    assert await store.write(lambda tx: tx.run(PUT, "a", "2")) == 1
+    assert await value(store, "a") == "2"

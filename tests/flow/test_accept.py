@@ -137,6 +137,15 @@ async def test_f13_large_content_is_staged(data: Path) -> None:
         assert (await node.count("staged"), await node.count("content")) == (0, 4)
 
 
+async def test_f13_what_was_swept_meanwhile_is_not_accepted(data: Path) -> None:
+    """By another node, while this one stood still."""
+    async with serving(data, "node.roles=api") as node:
+        await node.change("CREATE TRIGGER swept AFTER INSERT ON content BEGIN DELETE FROM staged; DELETE FROM content; END")
+        answer = await node.client.post("/mail/send", data=node.mail(), files={"attachments": ("large.bin", LARGE)})
+        assert answer.json()["statusCode"] == 40901
+        assert await node.count("submission") == 0
+
+
 async def sweep(node: Served) -> None:
     """What the role `sweep` does every half minute."""
     served = node.running.node

@@ -134,7 +134,22 @@ async def test_f26_what_can_never_be_read_is_parked(data: Path, size: int) -> No
         node.expect_fault()
 
 
-async def test_f26_large_mails_are_eight_at_a_time(data: Path, internet: Internet) -> None:
+async def test_f25_who_unsubscribes_while_it_waits_for_slow_hosts_gets_nothing(data: Path, internet: Internet) -> None:
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=0.5)
+    settings = (relayed(internet), LONG_LEASE, "delivery.concurrency=1", "delivery.shards=1")
+    async with serving(data, *settings, clock=ManualClock()) as node:
+        await node.accepted(to="slow@example.net;ann@example.net")
+        await internet.mailbox.wait(1)
+        columns = "account_id, key, list, api_user_id, strikes, reason, created, expires"
+        sql = f"INSERT INTO suppression ({columns}) VALUES ($1, 'ann@example.net', 'unsubscribe', 0, 0, '', 0, $2)"
+        await node.change(sql, await node.account_id(), EVER)
+        node.pass_time(minutes=2)
+        await node.settled()
+        assert await node.recipients() == {"slow@example.net": (1, 0, 1), "ann@example.net": (4, 402, 1)}
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["attached", "filled in"])
+async def test_f26_large_mails_are_eight_at_a_time(data: Path, internet: Internet, *, filled: bool) -> None:
     """All of them are stalled by their hosts, which have room for twelve; a small one to the third passes the large ones
     that wait for a place, and these are asked again."""
     hosts = [internet.hosts["mx.example.net"], *[await internet.add_host(f"mx.{n}.example") for n in ("b", "c")]]
@@ -142,13 +157,13 @@ async def test_f26_large_mails_are_eight_at_a_time(data: Path, internet: Interne
         internet.add_domain(host.name.removeprefix("mx."), host)
     async with serving(data, *by_mx(internet), "delivery.concurrency=12", stop_s=0.1) as node:
         for domain in ("example.net", "b.example"):
-            await send_large(node, domain)
+            await send_large(node, domain, filled)
 
         async def four_are_open_at_each() -> bool:
             return [len(host.open) for host in hosts[:2]] == [4, 4]
 
         await node.until(four_are_open_at_each)
-        await send_large(node, "c.example")
+        await send_large(node, "c.example", filled)
         await node.accepted(to="ann@c.example")
         await node.tried("ann@c.example", 1)
         assert [host.connections for host in hosts] == [4, 4, 1]
@@ -166,8 +181,13 @@ async def is_parked(node: Served) -> bool:
     return await node.rows("SELECT due, lease FROM work") == [(EVER, 0)]
 
 
-async def send_large(node: Served, domain: str) -> None:
-    fields = node.mail(to=";".join(f"stall+{n}@{domain}" for n in range(12)))
+async def send_large(node: Served, domain: str, filled: bool) -> None:
+    """Large by a file, or by what a small text is filled with."""
+    to = [f"stall+{n}@{domain}" for n in range(12)]
+    if filled:
+        await node.accepted(html="%a%" * 1000, xsmtpapi={"to": to, "sub": {"%a%": ["x" * 100] * 12}})
+        return
+    fields = node.mail(to=";".join(to))
     files = {"attachments": ("large.bin", b"\0" * 300_000)}
     assert (await node.client.post("/mail/send", data=fields, files=files)).json()["statusCode"] == 200
 

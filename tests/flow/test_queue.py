@@ -15,7 +15,7 @@ from aurorasend.queue import HORIZON, Kind, Work
 from aurorasend.simulator import Internet, Temper
 from tests.cluster.server import Node
 from tests.postgres import Server
-from tests.running import Place, Served, bootstrapped, by_mx, relayed, serving
+from tests.running import LONG_LEASE, Place, Served, bootstrapped, by_mx, relayed, serving
 
 
 async def test_f20_each_recipient_has_a_lane(data: Path, internet: Internet) -> None:
@@ -159,6 +159,36 @@ async def test_f24_a_process_elsewhere_waits_for_the_end_of_the_lease(data: Path
     async with serving(data, "queue.lease=1s") as node:
         await node.settled()
         assert await node.recipients() == {"slow@example.net": (1, 0, 2)}
+
+
+async def test_f24_who_cannot_make_a_lock_file_goes_on_when_it_can(data: Path) -> None:
+    """As with no file handle left: the lease has ended, and a new one cannot begin."""
+    async with serving(data, "queue.lease=1s") as node:
+        folder = (data / "run").rename(data / "elsewhere")
+        await node.change("UPDATE node SET until = 0")
+
+        async def is_in_trouble() -> bool:
+            return bool(node.faults.found)
+
+        await node.until(is_in_trouble)
+        await asyncio.sleep(1.0)
+        folder.rename(data / "run")
+        await node.accepted()
+        await node.settled()
+        node.expect_fault()
+
+
+async def test_f24_what_is_held_longer_than_a_claim_lasts_is_not_sent_twice(data: Path, internet: Internet) -> None:
+    """One mail is under way and one waits behind it in memory, for as long as hosts that answer slowly like."""
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=1.0)
+    settings = (relayed(internet), LONG_LEASE, "delivery.concurrency=1", "delivery.shards=1")
+    async with serving(data, *settings, clock=ManualClock()) as node:
+        await node.accepted(to="slow+1@example.net;slow+2@example.net")
+        await internet.mailbox.wait(1)
+        node.pass_time(hours=1, minutes=1)
+        await node.settled()
+        assert await node.recipients() == {f"slow+{n}@example.net": (1, 0, 1) for n in (1, 2)}
+        assert internet.mailbox.count == 2
 
 
 async def claimed_and_killed(data: Path, internet: Internet, lease: str) -> None:

@@ -4,6 +4,7 @@ their URL and credentials are changed."""
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ class Started:
     base: str
     curl: str
     account: dict[str, Any]
+    pid: int
 
     def json(self, path: str, posted: bytes | None = None, content_type: str = "") -> dict[str, Any]:
         headers = {"Content-Type": content_type} if content_type else {}
@@ -52,7 +54,8 @@ class Started:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     data, address = tmp_path_factory.mktemp("serve") / "data", f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "aurorasend", "serve", "--data", str(data), "--http", address]
+    shell = ["sh", "-c", 'ulimit -Sn 512 && exec "$@"', "sh"]  # few open files, as most systems have it
+    command = [*shell, sys.executable, "-m", "aurorasend", "serve", "--data", str(data), "--http", address]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("AURORASEND_")}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -63,10 +66,16 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
                 assert line, f"it ended after {printed!r}"
                 printed += line
             curl = printed[printed.index("curl") :].partition("\n\n")[0]
-            yield Started(f"http://{address}", curl, json.loads((data / "bootstrap.json").read_text())["main"]["shown"])
+            shown = json.loads((data / "bootstrap.json").read_text())["main"]["shown"]
+            yield Started(f"http://{address}", curl, shown, process.pid)
         finally:
             process.terminate()
             assert process.wait(40) == 0
+
+
+def test_it_may_have_more_files_open_than_what_is_usual(started: Started) -> None:
+    soft, _ = resource.prlimit(started.pid, resource.RLIMIT_NOFILE)
+    assert soft == min(20_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def test_the_printed_curl_works_as_it_is(started: Started) -> None:

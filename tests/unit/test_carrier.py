@@ -1,5 +1,6 @@
 """Reading parameters out of query strings and bodies, the odd ones of real clients included (wire-notes.md)."""
 
+import contextlib
 import json
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -72,6 +73,13 @@ def test_undecodable_bytes_mark_their_parameter_only() -> None:
 def test_a_real_replacement_character_is_text() -> None:
     assert form("subject=%EF%BF%BD").text("subject") == "\ufffd"
     assert type(form("subject=%EF%BF%BD").text("subject")) is str
+
+
+def test_an_array_of_any_depth_is_left_to_the_field() -> None:
+    for depth in range(600, 1000):
+        with contextlib.suppress(Unreadable):
+            raw = carrier.read(b"", "application/json", b'{"to":%b}' % (b"[" * depth + b"]" * depth))
+            assert isinstance(raw.joined("to"), Nested)
 
 
 def test_raw_utf8_in_a_form() -> None:

@@ -414,7 +414,7 @@ async def test_a_slow_body_is_given_up() -> None:
 
 async def test_a_client_that_hangs_up_costs_nothing() -> None:
     budget = Budget(1000)
-    async with running(budget=budget) as app:
+    async with running(budget=budget, limits=Limits(uncounted_bytes=0)) as app:
         _, writer = await asyncio.open_connection("127.0.0.1", app.port)
         writer.write(b"POST /echo/sayWord HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\nabc")
         await writer.drain()
@@ -426,19 +426,31 @@ async def test_a_client_that_hangs_up_costs_nothing() -> None:
 
 async def test_bodies_wait_for_their_place_in_the_budget() -> None:
     budget = Budget(100)
-    async with running(budget=budget, limits=Limits(body_s=5)) as app:
+    async with running(budget=budget, limits=Limits(body_s=5, uncounted_bytes=0)) as app:
         answers = await asyncio.gather(*(app.client.post("/fault/slow", content=b"x" * 60) for _ in range(3)))
         assert [answer.json()["statusCode"] for answer in answers] == [200, 200, 200]
         assert budget.free == 100
 
 
 async def test_what_finds_no_place_in_the_budget_is_told_so() -> None:
-    async with running(budget=Budget(100), limits=Limits(body_s=0.1)) as app:
+    async with running(budget=Budget(100), limits=Limits(body_s=0.1, uncounted_bytes=0)) as app:
         first = asyncio.create_task(app.client.post("/fault/slow", content=b"x" * 60))
         await asyncio.sleep(0.1)
         assert (await app.client.post("/fault/slow", content=b"x" * 60)).json()["statusCode"] == 40902
         assert (await app.client.post("/fault/slow", content=chunks(65536 * 2))).json()["statusCode"] == 40902
         assert (await first).json()["statusCode"] == 200
+
+
+async def test_who_holds_the_whole_budget_keeps_no_small_body_waiting() -> None:
+    budget = Budget(100_000)
+    async with running(budget=budget) as app:
+        _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(b"POST /echo/sayWord HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
+        await until(lambda: budget.free == 0)
+        async with asyncio.timeout(5):
+            assert (await app.post("/echo/sayWord", {"word": "hi"}))["statusCode"] == 200
+            assert (await app.client.post("/echo/sayWord", content=chunks(5000))).json()["statusCode"] != 40902
+        writer.close()
 
 
 async def test_forwarded_addresses_count_from_trusted_proxies_only() -> None:

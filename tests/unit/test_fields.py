@@ -117,6 +117,12 @@ def test_first_failure_in_order_of_declaration_answers(given: str, code: Code) -
     assert code_of(SEND, query(given)) is code
 
 
+@pytest.mark.parametrize("body", [b'{"subject":"Hi","to":[%b1]}', b'{"subject":"Hi","to":"%b1"}'])
+def test_a_list_of_millions_is_not_taken_apart(body: bytes) -> None:
+    raw = carrier.read(b"", "application/json", body % (b"1," * carrier.MAX_LIST))
+    assert code_of(SEND, raw) is Code.TO_TOO_MANY
+
+
 def test_blank_optional_counts_as_absent_unless_it_has_a_code() -> None:
     assert SEND.read(query("subject=Hi&to=a&headers=&listed=%20%20")) == Send(subject="Hi", to=("a",))
 

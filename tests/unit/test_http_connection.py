@@ -15,13 +15,16 @@ from starlette.routing import Route
 
 from aurorasend.clock import SystemClock
 from aurorasend.endpoint import Auth, Call, Catalogue, Info, Server, changed, endpoint
-from aurorasend.http import HttpApp
+from aurorasend.http import Budget, HttpApp
 from aurorasend.http_connection import Connection
+
+LARGE = 20_000_000  # bytes: more than all buffers on the way take
 
 
 class Hasty(Connection):
     head_s = 0.3
     head_bytes = 2000
+    read_s = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,10 @@ async def served() -> AsyncIterator[uvicorn.Server]:
     app = HttpApp(
         Server(SimpleNamespace(clock=SystemClock()), Catalogue((wait,))),  # type: ignore[arg-type]
         region="sg",
-        pages=[Route("/", lambda request: PlainTextResponse("ok"))],
+        pages=[
+            Route("/", lambda request: PlainTextResponse("ok")),
+            Route("/large", lambda request: PlainTextResponse("x" * LARGE)),
+        ],
     )
     config = uvicorn.Config(
         app, port=0, http=Hasty, ws="none", lifespan="off", log_config=None, loop="none", proxy_headers=False
@@ -102,9 +108,50 @@ async def test_a_head_that_is_too_large_is_refused(port: int, piece: bytes) -> N
     assert b" 431 " in await talk(port, b"GET / HTTP/1.1\r\nX-B: " + piece * 40)
 
 
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nn=1\r\n0\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/wait/long", b"/nowhere"])
+@pytest.mark.parametrize("piece", [b"X: y\r\n", b"a" * 100])
+async def test_fields_without_end_after_a_body_are_refused(port: int, path: bytes, piece: bytes) -> None:
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            await talk(port, CHUNKED % path + b"X: ", *[piece] * 2000, pause_s=0.0001)
+
+
+async def test_a_body_in_tiny_chunks_is_no_head(port: int) -> None:
+    head = b"POST /wait/long HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await talk(port, head + b"4\r\nn=1&\r\n", *[b"1\r\na\r\n"] * 1000, b"0\r\nX: y\r\n\r\n", pause_s=0.0001)
+    assert b'"count":1' in answer
+
+
+@pytest.mark.parametrize("drop", [b"\r\n", b"a"])
+async def test_what_comes_after_an_answer_holds_no_connection(port: int, drop: bytes) -> None:
+    request = REQUEST if drop == b"\r\n" else b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n"
+    assert (await talk(port, request, *[drop] * 8, pause_s=0.1)).startswith(b"HTTP/1.1 ")
+
+
+async def test_a_wrong_method_after_a_call_is_answered_in_the_envelope(port: int) -> None:
+    answer = await talk(port, call(1), b"FROB /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", pause_s=0.25)
+    assert b"HTTP/1.1 404 " in answer and b'"statusCode":404' in answer
+
+
 async def test_a_connection_between_requests_is_not_cut_by_the_head_limit(port: int) -> None:
     answer = await talk(port, REQUEST, LAST, pause_s=0.5)
     assert answer.count(b"HTTP/1.1 200") == 2
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_who_does_not_read_the_answer_is_left(port: int, *, reads: bool) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await asyncio.sleep(0 if reads else 1.0)
+    got = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await asyncio.wait_for(reader.read(1 << 20), 5):
+            got += len(piece)
+    assert (got > LARGE) is reads
+    writer.close()
 
 
 def call(n: int, *fields: str, version: str = "1.1") -> bytes:
@@ -192,3 +239,13 @@ async def test_what_the_parser_cannot_take_is_answered_in_the_envelope(port: int
 )
 async def test_what_is_no_request_is_refused(port: int, head: bytes) -> None:
     assert (await talk(port, head)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_who_gives_up_waiting_lets_the_next_one_pass() -> None:
+    budget = Budget(100)
+    await budget.take(60)
+    large, small = asyncio.create_task(budget.take(90)), asyncio.create_task(budget.take(30))
+    await asyncio.sleep(0)
+    large.cancel()
+    await asyncio.wait_for(small, 5)
+    assert budget.free == 10

@@ -115,6 +115,13 @@ async def test_mail_is_not_led_to_loopback_or_nowhere() -> None:
         assert await addresses(resolver, "loop.example", Reach(loopback=True)) == ["127.0.0.9"]
 
 
+@pytest.mark.parametrize("address", ["::ffff:127.0.0.1", "::ffff:0.0.0.0", "::ffff:224.0.0.1", "::ffff:192.0.2.5"])
+async def test_an_ipv4_address_in_the_clothes_of_an_ipv6_one_is_known(address: str) -> None:
+    async with zones() as (names, resolver):
+        names.add("a.example", "AAAA", address)
+        assert isinstance(await next_hops("a.example", resolver, Reach(own=["192.0.2.5"])), Outcome)
+
+
 async def test_it_is_bounded() -> None:
     async with zones() as (names, resolver):
         for n in range(30):

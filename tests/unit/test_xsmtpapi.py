@@ -214,3 +214,13 @@ def test_nul_is_refused_wherever_it_is(members: dict[str, object]) -> None:
 
 def test_what_only_looks_like_nul_is_text() -> None:
     assert parse(json.dumps({"pubsub": {"%v%": "\\u0000"}})).pubsub == {"v": "\\u0000"}
+
+
+@pytest.mark.parametrize("value", ['"sub": {"%%a%%": [%s]}', '"section": {"%%a%%": %s}', '"filters": {"open_tracking": %s}'])
+def test_whatever_the_depth_it_is_refused_or_read(value: str) -> None:
+    """The parser takes a little less in each call that is deeper in our own."""
+    for depth in range(600, 1000):
+        for opening, closing in (("[", "]"), ('{"a":', "}")):
+            nested = opening * depth + "1" + closing * depth
+            with contextlib.suppress(Refused):
+                parse('{"to": ["a@b.example"], %s}' % (value % nested))
