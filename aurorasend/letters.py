@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from aurorasend.content import Attachment, StoredContent, Target
+from aurorasend.content import Attachment, Content, Mailbox, StoredContent, Target
 from aurorasend.event import Origin
 from aurorasend.message import Letter
 from aurorasend.store import delivery as rows
+from aurorasend.store.domain import DMARC
 from aurorasend.store.tx import Row, Store, Tx
 
 BUDGET_BYTES = 64 * 1024 * 1024  # of letters kept
@@ -33,6 +34,7 @@ class Submitted:
     message_id: str
     batch: bool
     bounces: bool
+    is_aligned: bool  # DNS was seen to have DMARC for the domain, so that From is at it too (mail.md §10)
     size: int  # bytes of content
 
     @property
@@ -99,7 +101,7 @@ class Letters:
 
 def _submitted(account_id: int, row: Row) -> Submitted:
     submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
-    domain, domain_changed, interception = rest
+    domain, domain_changed, seen, interception = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, label_id, created),
         domain_id=domain_id,
@@ -108,6 +110,7 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         message_id=message_id,
         batch=email_type == 1,
         bounces=bool(interception),
+        is_aligned=bool(seen & DMARC),
         size=size,
     )
 
@@ -117,4 +120,11 @@ def _letter(submitted: Submitted, parts: Sequence[bytes]) -> Letter:
     attachments = [
         Attachment(file.name, file.content_type, data, file.cid) for file, data in zip(stored.files, parts[1:], strict=True)
     ]
-    return Letter(stored.content, attachments, submitted.domain, submitted.message_id, submitted.origin.requested)
+    content = _aligned(stored.content, submitted.domain) if submitted.is_aligned else stored.content
+    return Letter(content, attachments, submitted.domain, submitted.message_id, submitted.origin.requested)
+
+
+def _aligned(content: Content, domain: str) -> Content:
+    """With From at `domain`; its local part and name stay."""
+    local = content.sender.address.rpartition("@")[0]
+    return msgspec.structs.replace(content, sender=Mailbox(f"{local}@{domain}", content.sender.name))

@@ -115,14 +115,17 @@ class Letter:
     @property
     def text_cost(self) -> int:
         """Bytes of memory that the text takes once it is parsed and encoded, about."""
-        return self._text.cost if self._constant_body is None else 2 * self._text.cost
+        cost = sum([text.cost for text in self._texts])
+        return cost if self._constant_body is None else 2 * cost
 
     def text_size(self, target: Target) -> int:
         """Octets of this recipient's text, about: a character that is filled in may be one, but three are common too.
         Raises TooLong."""
-        if self._text.is_constant:
-            return self._text.fixed
-        return self._text.fixed + 3 * self._text.filled(variable.resolve_sections(target.variables, self._section))
+        fixed = sum([text.fixed for text in self._texts])
+        if self._constant_body is not None:
+            return fixed
+        values = variable.resolve_sections(target.variables, self._section)
+        return fixed + 3 * sum([text.filled(values) for text in self._texts])
 
     def subject_of(self, target: Target) -> str:
         """The subject of this recipient's mail as a reader sees it, for lists of mail."""

@@ -204,6 +204,22 @@ async def test_f27_the_mail_is_signed(place: Place, internet: Internet) -> None:
         await node.settled()
 
 
+async def test_f27_from_is_at_a_domain_with_dmarc(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        domain, given = node.accounts["main"]["domain"], {"from": "Ann <ann@elsewhere.example>", "fromName": ""}
+
+        async def sender() -> object:
+            await node.accepted(**given)
+            await node.settled()
+            return message_from_bytes(internet.mailbox.messages[-1].content)["From"]
+
+        assert await sender() == "Ann <ann@elsewhere.example>"  # its domain was not looked up
+        for records, address in ((7, "ann@elsewhere.example"), (23, f"ann@{domain}")):
+            sql = "UPDATE domain SET vouched = 0, verified = $2, updated = updated + 1 WHERE name = $1"
+            await node.change(sql, domain, records)
+            assert await sender() == f"Ann <{address}>"
+
+
 async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet) -> None:
     async with serving(data, relayed(internet)) as node:
         await node.accepted(to="a@example.net;b@example.net")
