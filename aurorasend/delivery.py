@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from aurorasend import outcome, return_path, sandbox, suppression
-from aurorasend.clock import SECOND, Clock
+from aurorasend.clock import MINUTE, SECOND, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.content import Target
 from aurorasend.dispatch import Result
@@ -33,6 +33,7 @@ from aurorasend.store import submission as submissions
 from aurorasend.store.tx import Row, Store, Tx
 from aurorasend.variable import TooLong
 
+STALE_US = MINUTE  # what was read of a recipient so long ago is read again: who unsubscribes meanwhile gets nothing
 LARGE_AT_ONCE = 8  # large mails composed and under way; each holds its bytes in memory
 LARGE_TO_DOMAIN = 4  # of these to one domain: hosts that stall shall not have all places
 LARGE_WAIT_S = 2.0  # for a place: who waits has a runner of the lane, which small mails need too
@@ -70,6 +71,7 @@ class Due(msgspec.Struct, frozen=True):
     target: Target
     created: int
     suppressed: Outcome | None
+    read: int  # when
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class _Read:
     submissions: dict[int, Submitted]
     contents: dict[int, list[bytes]]
     listed: suppression.Listed
+    at: int
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -128,7 +131,7 @@ class Mail:
     # -- loading
 
     async def load(self, claimed: Sequence[Claimed]) -> Sequence[Due]:
-        """One at a time (dispatch waits for it), so what it finds in memory stays there meanwhile."""
+        """Content that it finds in memory may have gone when it is needed; then it is read by itself."""
         now_us = self._clock.now_us()
         by_account: dict[int, list[Claimed]] = {}
         for one in claimed:
@@ -153,6 +156,7 @@ class Mail:
             {one.origin.submission_id: one for one in found},
             contents,
             await suppression.look_up(tx, account_id, [row[3] for row in recipients], now_us),
+            now_us,
         )
 
     def _due(self, one: Claimed, read: "_Read") -> Due:
@@ -160,14 +164,12 @@ class Mail:
         submitted = read.submissions[submission_id]
         target = Target(address, msgspec.msgpack.decode(variables, type=dict[str, str]) if variables else {})
         verdict = read.listed.verdict(address, submitted.origin.api_user_id, bounces=submitted.bounces)
-        return Due(one, submitted, position, target, created, verdict)
+        return Due(one, submitted, position, target, created, verdict, read.at)
 
     # -- one attempt
 
     async def attempt(self, loaded: Due) -> Result:
         """Try `loaded` once."""
-        if loaded.suppressed is not None:
-            return self._result(loaded, loaded.suppressed, None)
         tried = await self._try(loaded)
         if tried is None:
             claimed = loaded.claimed
@@ -179,6 +181,10 @@ class Mail:
         """None when it is large and there was no place for it. What cannot be composed does not expire either: that is a
         fault of ours, and nobody's bounce."""
         try:
+            if self._clock.now_us() - due.read > STALE_US:  # it waited for slow hosts
+                (due,) = await self.load([due.claimed])
+            if due.suppressed is not None:
+                return due.suppressed, None
             if not await self._letters.is_large(due.submitted, due.target):
                 return await self._compose_and_send(due, is_large=False)
             domain = domain_of(due.target.address)

@@ -122,6 +122,20 @@ async def test_f26_what_can_never_be_read_is_parked(data: Path, size: int) -> No
         node.expect_fault()
 
 
+async def test_f25_who_unsubscribes_while_it_waits_for_slow_hosts_gets_nothing(data: Path, internet: Internet) -> None:
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=0.5)
+    settings = (relayed(internet), LONG_LEASE, "delivery.concurrency=1", "delivery.shards=1")
+    async with serving(data, *settings, clock=ManualClock()) as node:
+        await node.accepted(to="slow@example.net;ann@example.net")
+        await internet.mailbox.wait(1)
+        columns = "account_id, key, list, api_user_id, strikes, reason, created, expires"
+        sql = f"INSERT INTO suppression ({columns}) VALUES ($1, 'ann@example.net', 'unsubscribe', 0, 0, '', 0, $2)"
+        await node.change(sql, await node.account_id(), EVER)
+        node.pass_time(minutes=2)
+        await node.settled()
+        assert await node.recipients() == {"slow@example.net": (1, 0, 1), "ann@example.net": (4, 402, 1)}
+
+
 @pytest.mark.parametrize("filled", [False, True], ids=["attached", "filled in"])
 async def test_f26_large_mails_are_eight_at_a_time(data: Path, internet: Internet, *, filled: bool) -> None:
     """All of them are stalled by their hosts, which have room for twelve; a small one to the third passes the large ones
