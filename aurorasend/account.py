@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import NewType
 
 from aurorasend.clock import SECOND, Clock
-from aurorasend.config.kinds import SWITCH, Kind, number
+from aurorasend.config.kinds import LINE, SWITCH, Kind, number
 from aurorasend.permission import denied_calls
 from aurorasend.secret import Vault, matches
 from aurorasend.store import account as rows
@@ -23,6 +23,8 @@ AccountId = NewType("AccountId", int)
 
 KEPT_US = SECOND  # how long a read caller is trusted
 KEPT_MOST = 20_000  # callers; bounds memory
+
+_PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 Addresses = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | tuple[ipaddress.IPv6Address, ipaddress.IPv6Address]
 
@@ -58,6 +60,7 @@ class Account:
     template_limit: int | None
     domain_limit: int | None
     api_user_limit: int | None
+    tracking_limit: int | None
     manual_audit: bool | None
     allowed: tuple[Addresses, ...] | None  # IP allowlist, None when it is off
 
@@ -72,23 +75,26 @@ class UnsubscribeScope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A switch or limit that an operator sets: a column of the account's row. None, if `optional`: the setting decides."""
+    """What an operator sets, or tells, of an account: a column of its row. None, if `optional`: the setting decides."""
 
     name: str
-    kind: Kind[int]
+    kind: Kind[int] | Kind[str]
     optional: bool
     doc: str
 
-    def read(self, text: str) -> int | None:
+    def read(self, text: str) -> int | str | None:
         """Raises ValueError."""
-        return None if self.optional and text in ("", DEFAULT) else int(self.kind.read(text))
+        if self.optional and text in ("", DEFAULT):
+            return None
+        value = self.kind.read(text)
+        return value if isinstance(value, str) else int(value)
 
     @property
     def form(self) -> str:
         """What completes the sentence "write ..."."""
         return f'{self.kind.form}, or "{DEFAULT}"' if self.optional else self.kind.form
 
-    def shown(self, value: int | None) -> int | bool | None:
+    def shown(self, value: int | str | None) -> int | str | bool | None:
         return bool(value) if self.kind is SWITCH and value is not None else value
 
 
@@ -101,6 +107,7 @@ OPTIONS = (
     Option("sms", SWITCH, False, "it may send short messages"),
     Option("alternative", SWITCH, False, "a mail may have both html and plain"),
     Option("bounce_interception", SWITCH, False, "addresses on the bounce list are not mailed"),
+    Option("ip_filter", SWITCH, False, "only the addresses that allow-from names may send mail"),
     Option("send_domain", SWITCH, False, "a send may name another sending domain of the account"),
     Option(
         "unsubscribe_scope",
@@ -111,11 +118,16 @@ OPTIONS = (
     Option("check_balance", SWITCH, False, "mail is paid for from the balance"),
     Option("daily_quota", number(0, 10**12 - 1), True, "recipients a day"),
     Option("send_rate", _RATE, True, "sending requests a minute of an API user"),
-    Option("query_rate", _RATE, True, "calls of data/emailStatus a minute of an API user"),
+    Option("query_rate", _RATE, True, "calls of one endpoint, sends apart, a minute of an API user"),
     Option("template_limit", number(1, 100_000), True, "mail templates"),
     Option("domain_limit", number(0, 100_000), True, "sending domains, the test domain apart"),
     Option("api_user_limit", number(1, 100_000), True, "API users, test users apart"),
+    Option("tracking_limit", number(0, 100_000), True, "tracking domains"),
     Option("manual_audit", SWITCH, True, "templates wait for a person"),
+    Option("company", LINE, False, "who it belongs to, as userinfo/get tells"),
+    Option("contact", LINE, False, "a person there"),
+    Option("contact_email", LINE, False, "that person's address"),
+    Option("contact_phone", LINE, False, "and number, of which userinfo/get leaves out the middle"),
 )
 
 
@@ -163,6 +175,11 @@ def admitted(allowed: tuple[Addresses, ...] | None, peer: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return any(type(first) is type(address) and first <= address <= last for first, last in allowed)  # type: ignore[operator]
+
+
+def is_private(entry: Addresses) -> bool:
+    """Whether all of `entry` is in one of the private networks (RFC 1918)."""
+    return any(entry[0] in network and entry[1] in network for network in _PRIVATE)
 
 
 def read_entry(entry: str) -> Addresses:
@@ -272,7 +289,7 @@ def _proves(known: _Known, key: str, now_us: int) -> bool:
 
 def _account(row: Row, entries: list[str]) -> Account:
     account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *rest = row[: rows.ACCOUNT_COLUMNS]
-    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, manual = rest
+    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, tracking, manual = rest
     return Account(
         id=AccountId(account_id),
         name=name,
@@ -291,6 +308,7 @@ def _account(row: Row, entries: list[str]) -> Account:
         template_limit=templates,
         domain_limit=domains,
         api_user_limit=api_users,
+        tracking_limit=tracking,
         manual_audit=None if manual is None else bool(manual),
         allowed=tuple(read_entry(entry) for entry in entries) if ip_filter else None,
     )

@@ -117,6 +117,12 @@ def ascii_domain(domain: str) -> str:
     return domain
 
 
+def is_domain(text: str) -> bool:
+    """Whether `text` has the form of a domain name in ASCII: letters, digits and hyphens, at least one dot. Its length is
+    for the caller, who may have a limit of its own (spec management.md §5.4, §6.2)."""
+    return _plain_domain(text) is not None
+
+
 def decode_words(text: str) -> str:
     """Replace RFC 2047 encoded words by what they say; what cannot be decoded stays as it is. The outcome may
     hold control characters: check it with `unclean`."""

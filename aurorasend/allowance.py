@@ -64,6 +64,6 @@ class Allowances:
         share.left = await self._store.write(
             lambda tx: rows.take_portion(tx, account_id, scope, at, wanted, self._worker)
         )
-        share.until = now_us + PORTION_US
+        share.until = self._clock.now_us() + PORTION_US  # the store may have taken its time
         if share.left == 0:
             share.empty_until = now_us + SECOND // 10

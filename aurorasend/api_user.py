@@ -145,7 +145,7 @@ async def _changed(tx: Tx, account_id: int, user: ApiUser, wanted: Wanted, terms
     user = user._replace(**{name: value for name in plain if (value := getattr(wanted, name)) is not None})
     if terms.unsubscribe_forced:
         user = user._replace(unsubscribe=1)
-    _check_tracking(user, terms)
+    _check_tracking(user, wanted, terms)
     return user
 
 
@@ -167,12 +167,13 @@ async def _bound(tx: Tx, account_id: int, user: ApiUser, wanted: Wanted, terms: 
     return user
 
 
-def _check_tracking(user: ApiUser, terms: Terms) -> None:
-    """management.md §7.5. Raises Refused (41114, 41116)."""
-    own = user.tracking_domain_id != 0
-    if user.open and not (own or terms.by_default_host):
+def _check_tracking(user: ApiUser, wanted: Wanted, terms: Terms) -> None:
+    """management.md §7.5, of what is switched on or moved: a switch that is on stays so whatever became of its tracking
+    domain. Raises Refused (41114, 41116)."""
+    own, moved = user.tracking_domain_id != 0, wanted.tracking_host is not None
+    if user.open and (wanted.open or moved) and not (own or terms.by_default_host):
         raise Refused(Code.OPEN_INVALID, "opens are tracked with a tracking domain of the account only")
-    if user.click and not (user.tracking_verified if own else terms.by_default_host):
+    if user.click and (wanted.click or moved) and not (user.tracking_verified if own else terms.by_default_host):
         raise Refused(Code.CLICK_INVALID, "clicks are tracked with a tracking domain whose CNAME is verified only")
 
 

@@ -39,7 +39,7 @@ class Wanted:
     content_match: bool = False
 
 
-ROOM = {"template_limit": 100_000, "domain_limit": 100_000, "api_user_limit": 100_000}
+ROOM = dict.fromkeys(("template_limit", "domain_limit", "api_user_limit", "tracking_limit"), 100_000)
 FIRST = "main"
 WANTED = {
     FIRST: Wanted(settings=ROOM),

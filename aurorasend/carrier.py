@@ -38,6 +38,7 @@ CHARSETS = frozenset(
 )
 
 _OPTION = re.compile(r';\s*(name|filename\*?)\s*=\s*("(?:\\.|[^"\\])*"|"[^"]*"|[^;]*)', re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^;]*))', re.IGNORECASE)
 _BRACKET = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -70,6 +71,12 @@ class File(NamedTuple):
     content_type: str
     data: bytes
 
+    @property
+    def plain_field(self) -> str:
+        """In lower case, without the key of a list: PHP sends several files as `attachments[0]`, forms as `attachments[]`."""
+        match = _BRACKET.fullmatch(self.field)
+        return (match[1] if match else self.field).lower()
+
 
 class Parameters:
     """The parameters of one request. "" stands for absent: an empty value and no value mean the same (conventions.md §4)."""
@@ -101,7 +108,7 @@ class Parameters:
         if not self.files:
             return ()
         folded = {name.lower() for name in names}
-        return tuple(file for file in self.files if file.field.lower() in folded)
+        return tuple(file for file in self.files if file.plain_field in folded)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every text as received: the query first, then the body; unknown names and empty values included.
@@ -197,7 +204,7 @@ def read(query: bytes, content_type: str, body: bytes) -> Parameters:
     kind, options = parse_options_header(content_type) if content_type else ("", {})
     charset = _charset(options.get("charset", ""))
     if kind == "multipart/form-data":
-        texts, files = _multipart(body, options.get("boundary", ""), charset)
+        texts, files = _multipart(body, _boundary(content_type), charset)
         return Parameters(asked, texts, files)
     if kind == "application/json" or kind.endswith("+json") or kind == "text/json":
         return Parameters(asked, _members(body, charset), is_json=True)
@@ -205,17 +212,21 @@ def read(query: bytes, content_type: str, body: bytes) -> Parameters:
     return Parameters(asked, _form(body, charset))
 
 
+def _boundary(content_type: str) -> str:
+    """Not all clients quote one that holds `=`, `/` or `:` (RFC 2045 §5.1): it ends at the next parameter."""
+    found = _BOUNDARY.search(content_type)
+    return (found[1] or found[2]).strip() if found else ""
+
+
 def _charset(declared: str) -> str:
-    """The Python name of a declared charset; UTF-8 when none is. Raises Unreadable for one that we do not read."""
+    """The Python name of a declared charset; UTF-8 when none is, or one that we do not read (conventions.md §13)."""
     if not declared or declared.lower() == "utf-8":
         return "utf-8"
     try:
         name = codecs.lookup(declared.strip("'\" ")).name
     except (LookupError, ValueError):
         name = ""
-    if name not in CHARSETS:
-        raise Unreadable("unknown charset")
-    return name
+    return name if name in CHARSETS else "utf-8"
 
 
 def _form(form: bytes, charset: str) -> Texts:

@@ -186,7 +186,8 @@ def _of_options() -> str:
     """The words of `set` on what can be set; click leaves lines after \b as they are."""
     width = max(len(one.name) for one in OPTIONS)
     lines = [f"{one.name:{width}}  {one.doc}: {one.form}" for one in OPTIONS]
-    return "\n".join(["Change switches and limits of an account; a running server follows within a second.", "", "\b", *lines])
+    first = "Change switches, limits and the owner of an account; a running server follows within a second."
+    return "\n".join([first, "", "\b", *lines])
 
 
 @account.command("set", help=_of_options())
@@ -206,7 +207,7 @@ def set_account(data: Path, assignments: Sequence[str], account_id: int, changes
 @set_option
 @click.argument("account_id", type=int)
 def show_account(data: Path, assignments: Sequence[str], account_id: int) -> None:
-    """Print the switches and limits of an account; null is where the setting decides."""
+    """Print the switches, limits and lists of an account; null is where the setting decides."""
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         show(operate.account_options(settings, account_id))
@@ -226,6 +227,34 @@ def set_unsubscribe_covers(data: Path, assignments: Sequence[str], account_id: i
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         operate.set_unsubscribe_covers(settings, account_id, api_user, others)
+
+
+@account.command("allow-from")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("entries", nargs=-1, metavar="[ENTRY]...")
+def set_allowed_sources(data: Path, assignments: Sequence[str], account_id: int, entries: Sequence[str]) -> None:
+    """Have mail of the account taken from these addresses only, instead of those named before: each ENTRY is an address, a
+    range FIRST-LAST, or a network ADDRESS/BITS.
+
+    It counts while the account's ip_filter is on; a running server follows within a second.
+    """
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_allowed_sources(settings, account_id, entries)
+
+
+@account.command("test-recipients")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+def set_test_recipients(data: Path, assignments: Sequence[str], account_id: int, addresses: Sequence[str]) -> None:
+    """Have the account's test user mail these addresses, and no other."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_test_recipients(settings, account_id, addresses)
 
 
 @main.group()

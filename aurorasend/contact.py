@@ -139,15 +139,21 @@ def check_addresses(addresses: Sequence[str]) -> None:
 def split_vars(text: str) -> list[str]:
     """The JSON objects of `vars`, separated by `;` outside strings and brackets, or the elements of a JSON array; each
     in compact form, its values as given. Raises Refused (40522, 40531)."""
-    if text.startswith("["):
-        try:
-            listed = [_compact(bytes(each).decode()) for each in msgspec.json.decode(text.encode(), type=list[msgspec.Raw])]
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
-            raise Refused(Code.MEMBER_VARS_NOT_JSON) from problem
-        if not listed:
-            raise Refused(Code.MEMBER_VARS_NOT_JSON, "an array without objects")
-        return listed
-    return [_compact(piece) for piece in _pieces(text) if piece]
+    given = _elements(text) if text.startswith("[") else [piece for piece in _pieces(text) if piece]
+    compact = [_compact(each) for each in given]
+    if any(len(each) > MAX_VARS for each in given):
+        raise Refused(Code.MEMBER_VARS_TOO_LONG)
+    return compact
+
+
+def _elements(text: str) -> list[str]:
+    try:
+        listed = [bytes(each).decode() for each in msgspec.json.decode(text.encode(), type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
+        raise Refused(Code.MEMBER_VARS_NOT_JSON) from problem
+    if not listed:
+        raise Refused(Code.MEMBER_VARS_NOT_JSON, "an array without objects")
+    return listed
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -168,17 +174,15 @@ def _compact(text: str) -> str:
         octets = text.encode()
         if not variables_of(text):
             return ""
-        compact = msgspec.json.format(octets, indent=-1).decode()
+        return msgspec.json.format(octets, indent=-1).decode()
     except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
         raise Refused(Code.MEMBER_VARS_NOT_JSON) from problem
-    if len(compact) > MAX_VARS:
-        raise Refused(Code.MEMBER_VARS_TOO_LONG)
-    return compact
 
 
 def variables_of(text: str) -> dict[str, str]:
-    """The values of a member's variables as they are printed in a mail. Raises msgspec.DecodeError."""
-    return {key: scalar_text(raw) for key, raw in _VARIABLES.decode(text.encode()).items()}
+    """The values of a member's variables as they are printed in a mail; `%` around a name is no part of it.
+    Raises msgspec.DecodeError."""
+    return {key.strip("%"): scalar_text(raw) for key, raw in _VARIABLES.decode(text.encode()).items()}
 
 
 def _folded(addresses: Iterable[str]) -> list[str]:

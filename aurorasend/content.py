@@ -41,13 +41,14 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     sender: Mailbox
     subject: str
     html: str | None = None
-    plain: str | None = None
+    plain: str | None = None  # beside html only where the account may send both
     summary: str | None = None  # contentSummary, mail.md §9.4
     reply_to: tuple[Mailbox, ...] = ()
     to: tuple[Mailbox, ...] = ()  # mode A: shown in To; mode B: empty, To is the recipient alone
     cc: tuple[Mailbox, ...] = ()  # mode A only
     headers: tuple[tuple[str, str], ...] = ()  # customer's own, already filtered by mail.md §9.1
-    notification: bool = False  # useNotification, mail.md §9.6
+    notification: bool = False  # useNotification, mail.md §9.6: a read receipt is asked for
+    receipt_to: str = ""  # where it goes, "": to the sender's address (conventions.md §10.6, code 40828)
     pubsub: dict[str, str] = {}  # values common to all recipients, names without %
     section: dict[str, str] = {}  # second-level values inside `sub` values, names without %
     track_open: bool = False

@@ -288,6 +288,7 @@ class Mail:
         reports: list[Report] = [result.report for result in results]
         await submissions.set_recipients(tx, [_recipient_row(result) for result in results])
         await self._suppress(tx, reports)
+        await _refund(tx, reports)
         await sandbox.catch(tx, [_catch(report) for report in reports if report.caught is not None])
         await record(tx, [_event(prepared + n, report, results[n].again) for n, report in enumerate(reports)])
 
@@ -296,11 +297,18 @@ class Mail:
         for report in reports:
             account_id, address = report.due.claimed.account_id, report.due.target.address
             if report.outcome.suppress:
-                await suppression.bounced(tx, account_id, address, report.outcome.text, report.at)
+                await suppression.bounced(tx, account_id, address, report.outcome, report.at)
             elif report.outcome.fate is Fate.DELIVERED:
                 delivered.setdefault(account_id, []).append(address)
         for account_id, addresses in sorted(delivered.items()):
             await suppression.delivered(tx, account_id, addresses)
+
+
+async def _refund(tx: Tx, reports: Sequence[Report]) -> None:
+    """What was intercepted is not charged (data.md §11.4)."""
+    kept_back = Counter(report.due.claimed.account_id for report in reports if report.outcome.fate is Fate.SUPPRESSED)
+    for account_id, mails in sorted(kept_back.items()):
+        await accounts.refund(tx, account_id, mails)
 
 
 class _LargePlaces:

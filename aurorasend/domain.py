@@ -167,6 +167,7 @@ class Domains:
         keys, now_us = await self._new_keys(), self._clock.now_us()
 
         async def unit(tx: Tx) -> Domain:
+            await account_rows.lock(tx, account_id)
             found = await _known(tx, account_id, name)
             key = (f"{self._settings.dkim_selector}-{secrets.token_hex(3)}", *keys)
             await rows.set_key(tx, account_id, found.id, key, found.verified & ~DKIM, now_us + EAGER_US, now_us)
@@ -179,6 +180,7 @@ class Domains:
         now_us = self._clock.now_us()
 
         async def unit(tx: Tx) -> int:
+            await account_rows.lock(tx, account_id)
             return await rows.remove(tx, account_id, (await _known(tx, account_id, name)).id, now_us)
 
         return await self._store.write(unit)

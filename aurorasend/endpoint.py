@@ -378,11 +378,11 @@ def _read(found: Endpoint, request: Request) -> Parameters:
 
 
 def _admitted(asked: Endpoint, call: Call[Any]) -> None:
-    """What the caller's permission denies, and the IP allowlist: mail sends only (conventions.md §3.5, §3.4)."""
-    if asked.auth is Auth.API_USER and asked.permission in call.caller.denied:
-        raise Refused(Code.NOT_PERMITTED)
+    """The IP allowlist, of mail sends only, and what the caller's permission denies (conventions.md §3.4, §3.5)."""
     if asked.frequency is Frequency.SEND and call.caller is not None and not call.caller.admits(call.peer):
         raise Refused(Code.NOT_PERMITTED, "this address is not on the IP allowlist", message="request rejected")
+    if asked.auth is Auth.API_USER and asked.permission in call.caller.denied:
+        raise Refused(Code.NOT_PERMITTED)
 
 
 def _exception(code: Code, request: Request) -> tuple[Code, str, Info]:

@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
+from aurorasend.address import is_domain
 from aurorasend.carrier import MAX_LIST, File, Nested, Parameters
 from aurorasend.codes import Code, Refused
 
@@ -21,6 +22,7 @@ T = TypeVar("T")
 Schema = Mapping[str, object]  # of OpenAPI 3.1
 
 _MISSING = dataclasses.MISSING
+FARTHEST = 2**53 - 1  # what every JSON reader keeps exact, RFC 8259 §6; no table is so long
 
 
 class Kind(Enum):
@@ -345,8 +347,8 @@ def part(longest: int) -> Parser[str]:
     return Parser(lambda given: text().read(given)[: 3 * longest + 1])
 
 
-def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
-    """A decimal integer from `least` to `most` (by default what every JSON reader keeps exact, RFC 8259 §6)."""
+def integer(least: int, most: int = FARTHEST) -> Parser[int]:
+    """A decimal integer from `least` to `most`."""
     digits = re.compile(r"[+-]?[0-9]{1,18}")
 
     def read(text: str) -> int:
@@ -355,6 +357,32 @@ def integer(least: int, most: int = 2**53 - 1) -> Parser[int]:
         return int(text)
 
     return Parser(read, schema={"type": "integer", "minimum": least, "maximum": most})
+
+
+def number(least: int) -> Parser[int]:
+    """An offset, or the id of a row: an integer from `least`. A larger one than FARTHEST is right too, and finds as little."""
+    digits = re.compile(r"[+-]?[0-9]{1,100}")
+
+    def read(text: str) -> int:
+        if not digits.fullmatch(text) or int(text) < least:
+            raise Trouble(Kind.INVALID)
+        return min(int(text), FARTHEST)
+
+    return Parser(read, schema={"type": "integer", "minimum": least})
+
+
+def host(longest: int) -> Parser[str]:
+    """A domain name in the form that DNS knows (an international one as A-labels), in lower case; of what has another form
+    the length does not count (spec management.md §5.4, README settled 12)."""
+
+    def read(text: str) -> str:
+        if len(text) <= 64 * longest and not is_domain(text):  # ours: what is longer by far is not worth reading
+            raise Trouble(Kind.INVALID)
+        if len(text) > longest:
+            raise Trouble(Kind.TOO_LONG)
+        return text.lower()
+
+    return Parser(read, frozenset({Kind.TOO_LONG}), {"type": "string", "format": "hostname", "maxLength": longest})
 
 
 def _boolean(text: str) -> bool:
@@ -393,7 +421,7 @@ Start = Annotated[
     int,
     Field(
         "start",
-        integer(0),
+        number(0),
         empty=Code.START_EMPTY,
         invalid=Code.START_INVALID,
         doc="Offset of the first row, not a page number. Default 0.",

@@ -18,6 +18,8 @@ HEAD_BYTES = 64 * 1024  # request line and fields, or fields after a body; what 
 READ_S = 300.0  # for a client to read so much of an answer that more can be written
 REQUEST_LINE = 4096  # bytes of a head that are kept, for the answer when it cannot be parsed
 
+_not_ascii = re.compile(rb"[\x80-\xff]")
+_upgrade = re.compile(rb"\nUpgrade:", re.IGNORECASE)
 _request_line = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^\s?#]+)\S* HTTP/1\.[01]\r?\n").match
 
 
@@ -55,6 +57,8 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_before_request() and (not data.isascii() or data.find(b"pgrade:", 0, REQUEST_LINE) > 0):
+            data = _parsable(data)
         if not self._in_head or not self._size:
             self._begins = data[:REQUEST_LINE]
         self._size += len(data)
@@ -65,6 +69,10 @@ class Connection(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large")
         elif self._head_until is None and self.cycle is not None and self.cycle.response_complete:
             self._await_head()  # blank lines, or the rest of a body that was answered before it came
+
+    def _is_before_request(self) -> bool:
+        """Whether what comes now is the first of a request."""
+        return not self._begins or (self.cycle is not None and self.cycle.response_complete and not self.cycle.more_body)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -132,3 +140,16 @@ class Connection(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.transport.close()
+
+
+def _parsable(data: bytes) -> bytes:
+    """The beginning of a request without what the parser takes amiss.
+
+    Java's client offers HTTP/2 by Upgrade, which nobody needs to accept (RFC 9110 §7.8): the parser would take the body
+    for what comes after it. curl sends the UTF-8 of an address as it was typed; the parser wants it percent-encoded
+    (RFC 3986 §2.5).
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    line, feed, fields = head.partition(b"\n")
+    line = _not_ascii.sub(lambda octet: b"%%%02X" % octet[0][0], line)
+    return line + _upgrade.sub(b"\nX-Upgrade:", feed + fields) + end + body

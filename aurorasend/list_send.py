@@ -3,9 +3,10 @@
 `find` and `add` are called by submission, which accepts a list send in its transaction; `Expansion` is the crew that
 dispatch hands it to, on nodes that deliver. Calls store, event and queue. Always: the recipients of a batch, their queue
 entries, the request events and the place that was reached are one transaction, and it moves only from the place where the
-batch was read. So a crash, or two nodes at the same send, neither lose nor repeat a member. Memory holds one batch.
+batch was read. So a crash, or two nodes at the same send, neither lose nor repeat a member. Memory holds two batches.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -136,6 +137,11 @@ class _Batch:
     works: list[Work]
     events: list[Event]
 
+    @property
+    def after(self) -> ListSend:
+        """The send when this is stored."""
+        return self.send._replace(reached=self.reached, done=self.send.done + len(self.recipients), state=self.state)
+
 
 class Expansion:
     """The crew that makes recipients of list sends (dispatch.Crew)."""
@@ -191,31 +197,44 @@ class Expansion:
     async def _go_on(self, claimed: Claimed) -> int | None:
         """Make mails for a turn. Microseconds after which to go on, or None when the send is over."""
         ends_us = self._clock.now_us() + TURN_US
-        while self._clock.now_us() < ends_us:
-            first_event = await self._ids.take(self._step // EVENT + 2)  # as many events as can be in a batch
-            send, batch = await self._store.read(lambda tx, e=first_event: self._look(tx, claimed, e))  # type: ignore[misc]
-            if send is None or send.state in (State.DONE, State.FAILED):
-                return None
+        send, batch = await self._look(claimed)
+        while send is not None and send.state not in (State.DONE, State.FAILED):
             if send.paused:
                 return PAUSED_US
+            if self._clock.now_us() >= ends_us:
+                return 0
             if batch is None:
                 await self._store.write(lambda tx, s=send: self._begin(tx, s))  # type: ignore[misc]
-            elif await self._store.write(lambda tx, b=batch: _store(tx, b)):  # type: ignore[misc]
+                send, batch = await self._look(claimed)
+                continue
+            # The next one is made while this one is stored, and is of use only when this one was.
+            moved = self._store.write(lambda tx, b=batch: _store(tx, b))  # type: ignore[misc]
+            stored, (send, batch) = await asyncio.gather(moved, self._look(claimed, batch.after))
+            if stored:
                 self._wake.work_added()
-        return 0
+            else:
+                send, batch = await self._look(claimed)
+        return None
 
-    async def _look(self, tx: Tx, claimed: Claimed, first_event: int) -> tuple[ListSend | None, _Batch | None]:
-        """Where the send is; and if it can go on, what comes next."""
-        send = await rows.get(tx, claimed.account_id, claimed.ref)
-        if send is None or send.paused or send.state != State.RUNNING:
-            return send, None
+    async def _look(self, claimed: Claimed, known: ListSend | None = None) -> tuple[ListSend | None, _Batch | None]:
+        """Where the send is, if it is not `known`; and if it can go on, what comes next."""
+        first_event = await self._ids.take(self._step // EVENT + 2)  # as many events as can be in a batch
+
+        async def unit(tx: Tx) -> tuple[ListSend | None, _Batch | None]:
+            send = known or await rows.get(tx, claimed.account_id, claimed.ref)
+            if send is None or send.paused or send.state != State.RUNNING:
+                return send, None
+            return send, await self._next(tx, send, first_event)
+
+        return await self._store.read(unit)
+
+    async def _next(self, tx: Tx, send: ListSend, first_event: int) -> _Batch:
         if send.others and not send.done:
-            return send, self._batch(send, [(0, address, "", "") for address in send.others.splitlines()], first_event)
+            return self._batch(send, [(0, address, "", "") for address in send.others.splitlines()], first_event)
         if not await lists.exists(tx, send.account_id, send.list_id):
-            return send, _Batch(send, self._clock.now_us(), send.reached, State.FAILED, [], [], [])
+            return _Batch(send, self._clock.now_us(), send.reached, State.FAILED, [], [], [])
         found = await lists.after(tx, send.account_id, send.list_id, (send.reached, send.last), self._step)
-        state = State.RUNNING if len(found) == self._step else State.DONE
-        return send, self._batch(send, found, first_event, state)
+        return self._batch(send, found, first_event, State.RUNNING if len(found) == self._step else State.DONE)
 
     async def _begin(self, tx: Tx, send: ListSend) -> None:
         """Fix how far the send reaches (members that come later are not in it), and set ids aside for all its mails."""

@@ -13,6 +13,7 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import format_datetime, getaddresses
+from functools import lru_cache
 from hashlib import sha256
 
 from aurorasend import clock, header, variable
@@ -59,11 +60,10 @@ class Composed:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What stands around the text: its content fields in the head, and the rest of the body."""
+    """What stands around the texts: the content fields in the head, and what is before, between and after them in the body."""
 
     fields: tuple[Field, ...]
-    before: bytes = b""
-    after: bytes = b""
+    around: tuple[bytes, ...] = (b"", b"")
 
 
 class Letter:
@@ -90,11 +90,11 @@ class Letter:
         self._has_message_id = b"message-id" in given
         self._adds_list_unsubscribe = content.track_unsubscribe and b"list-unsubscribe" not in given
         self._adds_one_click = b"list-unsubscribe-post" not in given
-        self._fields = (*_asked_for(content), (b"Date", _date(created_us)), (b"MIME-Version", b"1.0"), *customers)
+        self._fields = (*_asked_for(content), (b"Date", _date(created_us // clock.SECOND)), (b"MIME-Version", b"1.0"), *customers)
         self._is_utf8 = not all(value.isascii() for _, value in (*self._from, *self._recipients, *self._fields))
         self._frame = _frame(content, attachments, message_id)
-        self._text = variable.Body(_body_parts(content))
-        self._constant_body = self._put_body({}) if self._text.is_constant else None
+        self._texts = [variable.Body(parts) for parts in _texts(content)]
+        self._constant_body = self._put_body({}) if all(text.is_constant for text in self._texts) else None
 
     def compose(self, target: Target, index: int, links: Links = NO_LINKS) -> Composed:
         """The mail of the recipient with this index in the submission. Raises BadAddress as the constructor does."""
@@ -114,15 +114,17 @@ class Letter:
 
     @property
     def text_cost(self) -> int:
-        """Bytes of memory that the text takes once it is parsed and encoded, about."""
-        return self._text.cost if self._constant_body is None else 2 * self._text.cost
+        """Bytes of memory that the texts take once they are parsed and encoded, about."""
+        return sum([text.cost for text in self._texts]) + len(self._constant_body or b"")
 
     def text_size(self, target: Target) -> int:
-        """Octets of this recipient's text, about: a character that is filled in may be one, but three are common too.
+        """Octets of this recipient's texts, about: a character that is filled in may be one, but three are common too.
         Raises TooLong."""
-        if self._text.is_constant:
-            return self._text.fixed
-        return self._text.fixed + 3 * self._text.filled(variable.resolve_sections(target.variables, self._section))
+        fixed = sum([text.fixed for text in self._texts])
+        if self._constant_body is not None:
+            return fixed
+        values = variable.resolve_sections(target.variables, self._section)
+        return fixed + 3 * sum([text.filled(values) for text in self._texts])
 
     def subject_of(self, target: Target) -> str:
         """The subject of this recipient's mail as a reader sees it, for lists of mail."""
@@ -138,7 +140,8 @@ class Letter:
         }
 
     def _put_body(self, values: dict[str, str]) -> bytes:
-        return b"%b%b%b" % (self._frame.before, self._text.fill(values), self._frame.after)
+        *around, after = self._frame.around
+        return b"%b%b" % (b"".join([b + text.fill(values) for b, text in zip(around, self._texts, strict=True)]), after)
 
     def _own_message_id(self, index: int) -> tuple[Field, ...]:
         if self._has_message_id:
@@ -189,20 +192,29 @@ def _customer_reply_to(value: str) -> list[Field]:
 def _asked_for(content: Content) -> list[Field]:
     """Reply-To, if the customer asked for one, and the wish for a read receipt (spec mail.md §9.6)."""
     fields = [header.address_field("Reply-To", content.reply_to)] if content.reply_to else []
-    if content.notification:
-        fields.append(header.address_field("Disposition-Notification-To", (Mailbox(content.sender.address),)))
+    if content.notification or content.receipt_to:
+        receiver = Mailbox(content.receipt_to or content.sender.address)
+        fields.append(header.address_field("Disposition-Notification-To", (receiver,)))
     return fields
 
 
-def _date(created_us: int) -> bytes:
-    return format_datetime(clock.utc(created_us)).encode()
+@lru_cache(maxsize=256)  # submissions are tried in the order of their coming, many to a second
+def _date(created_s: int) -> bytes:
+    return format_datetime(clock.utc(created_s * clock.SECOND)).encode()
 
 
-def _body_parts(content: Content) -> list[variable.Part]:
-    """The text of the mail with its holes. html wins (spec mail.md §2.1); only html has a summary and a footer."""
+def _texts(content: Content) -> list[list[variable.Part]]:
+    """The texts of the mail with their holes: plain, html, or both in this order (spec mail.md §2.1)."""
+    plain = variable.parse(content.plain or "", content.pubsub)
     if content.html is None:
-        return variable.parse(content.plain or "", content.pubsub)
-    html = mark_summary(content.html, content.summary) if content.summary else content.html
+        return [plain]
+    html = _html_parts(content, content.html)
+    return [html] if content.plain is None else [plain, html]
+
+
+def _html_parts(content: Content, html: str) -> list[variable.Part]:
+    """Only html has a summary and a footer."""
+    html = mark_summary(html, content.summary) if content.summary else html
     if not content.track_unsubscribe or variable.UNSUBSCRIBE_VARIABLE in html:
         return variable.parse(html, content.pubsub)
     text, end = split_at_end(html)
@@ -211,33 +223,43 @@ def _body_parts(content: Content) -> list[variable.Part]:
 
 
 def _frame(content: Content, attachments: Sequence[Attachment], message_id: str) -> _Frame:
-    """RFC 2046 §5.1.3, RFC 2387: images that the html shows are related to it, an appointment is another form of the
-    text (RFC 6047 §2.4), other files are mixed with it.
+    """RFC 2046 §5.1.3, RFC 2387: images that the html shows are related to it, a plain text and an appointment are other
+    forms of it, the plainest first (RFC 2046 §5.1.4, RFC 6047 §2.4), other files are mixed with it.
 
     No boundary can be in a part: quoted-printable and base64 never have "=_" (RFC 2045 §6.7).
     """
     is_html = content.html is not None
     subtype = "html" if is_html else "plain"
-    coding = (b"Content-Transfer-Encoding", b"quoted-printable")
-    frame = _Frame(((b"Content-Type", f"text/{subtype}; charset=utf-8".encode()), coding))
+    frame = _Frame(_text_fields(subtype))
     boundary = f"=_{sha256(message_id.encode()).hexdigest()[:24]}"
     images = [_part(attachment) for attachment in attachments if attachment.cid and is_html]
     files = [_part(attachment) for attachment in attachments if not (attachment.cid and is_html)]
     if images:
         frame = _enclose(frame, f'multipart/related; type="text/{subtype}"', f"{boundary}.r", images)
+    is_both = is_html and content.plain is not None
+    appointments = [_calendar_part(content.calendar)] if content.calendar is not None else []
+    if is_both or appointments:
+        frame = _enclose(frame, "multipart/alternative", f"{boundary}.a", appointments, after_plain=is_both)
     if content.calendar is not None:
-        frame = _enclose(frame, "multipart/alternative", f"{boundary}.a", [_calendar_part(content.calendar)])
         files.append(_part(Attachment("invite.ics", "application/ics", content.calendar.text.encode())))
     return _enclose(frame, "multipart/mixed", f"{boundary}.m", files) if files else frame
 
 
-def _enclose(inner: _Frame, content_type: str, boundary: str, others: Iterable[bytes]) -> _Frame:
-    """`inner` as the first part, `others` after it."""
+def _text_fields(subtype: str) -> tuple[Field, ...]:
+    coding = (b"Content-Transfer-Encoding", b"quoted-printable")
+    return ((b"Content-Type", f"text/{subtype}; charset=utf-8".encode()), coding)
+
+
+def _enclose(inner: _Frame, content_type: str, boundary: str, others: Iterable[bytes], *, after_plain: bool = False) -> _Frame:
+    """`inner` as the first part, or the second after a plain text; then `others`."""
     line = f"--{boundary}".encode()
-    before = b"%b\r\n%b\r\n%b" % (line, header.head(inner.fields), inner.before)
+    before, *between, after = inner.around
+    first = b"%b\r\n%b\r\n" % (line, header.head(inner.fields))
+    opening = (b"%b\r\n%b\r\n" % (line, header.head(_text_fields("plain"))), b"\r\n" + first) if after_plain else (first,)
     parts = [b"\r\n%b\r\n%b" % (line, part) for part in others]
-    after = b"%b%b\r\n%b--\r\n" % (inner.after, b"".join(parts), line)
-    return _Frame(((b"Content-Type", f'{content_type};\r\n boundary="{boundary}"'.encode()),), before, after)
+    closing = b"%b%b\r\n%b--\r\n" % (after, b"".join(parts), line)
+    fields = ((b"Content-Type", f'{content_type};\r\n boundary="{boundary}"'.encode()),)
+    return _Frame(fields, (*opening[:-1], opening[-1] + before, *between, closing))
 
 
 def _calendar_part(calendar: Calendar) -> bytes:

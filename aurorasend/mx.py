@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from aurorasend.outcome import Outcome, no_such_domain, unreachable
@@ -114,6 +115,7 @@ def _unmapped(address: str) -> str:
     return address if mapped is None else str(mapped)
 
 
+@lru_cache(maxsize=256)  # asked for each mail to a smart host
 def _is_ip(host: str) -> bool:
     try:
         ip_address(host)

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from aurorasend import list_send, queue
-from aurorasend.account import OPTIONS
-from aurorasend.address import ascii_domain
+from aurorasend.account import OPTIONS, is_private, read_entry
+from aurorasend.address import ascii_domain, is_address, normalise
 from aurorasend.bootstrap import random_name
 from aurorasend.clock import SystemClock, utc
 from aurorasend.codes import Refused
@@ -37,6 +37,7 @@ T = TypeVar("T")
 LANES = 10_000  # shown at most
 RELEASED_AT_ONCE = 1000  # entries in one transaction
 EMAIL_TYPES = {"trigger": 0, "batch": 1}  # conventions §3.2
+TEST_USER = "test"  # of the type trigger; each new account has one, management.md §7.1
 SELECTOR = "mail"
 
 _is_domain = re.compile(r"(?=.{4,250}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?").fullmatch
@@ -89,16 +90,22 @@ def list_accounts(settings: Settings) -> list[dict[str, object]]:
 
 
 def account_options(settings: Settings, account_id: int) -> dict[str, object]:
-    """The switches and limits of an account, and whose mail its API users' unsubscriptions end besides their own."""
+    """The switches and limits of an account, and its lists: whose mail its API users' unsubscriptions end besides their own,
+    where from it may send, and whom its test user may mail."""
 
-    async def unit(tx: Tx) -> tuple[Row | None, dict[str, list[str]]]:
-        return await rows.options(tx, account_id, [one.name for one in OPTIONS]), await suppressions.cover_names(tx, account_id)
+    async def unit(tx: Tx) -> tuple[Row | None, dict[str, object]]:
+        lists: dict[str, object] = {
+            "unsubscribe_covers": await suppressions.cover_names(tx, account_id),
+            "allow_from": await rows.ip_entries(tx, account_id),
+            "test_recipients": await rows.test_recipients(tx, account_id),
+        }
+        return await rows.options(tx, account_id, [one.name for one in OPTIONS]), lists
 
-    found, covers = _with_store(settings, lambda store: store.read(unit))
+    found, lists = _with_store(settings, lambda store: store.read(unit))
     if found is None:
         raise _no_account(account_id)
     shown = {one.name: one.shown(value) for one, value in zip(OPTIONS, found, strict=True)}
-    return {"id": account_id, **shown, "unsubscribe_covers": covers}
+    return {"id": account_id, **shown, **lists}
 
 
 def set_account_options(settings: Settings, account_id: int, assignments: Sequence[str]) -> None:
@@ -112,9 +119,7 @@ def set_unsubscribe_covers(settings: Settings, account_id: int, api_user: str, o
     """Whose mail an unsubscription from `api_user` ends besides its own, where the account's unsubscribe_scope is 3."""
 
     async def unit(tx: Tx) -> None:
-        await rows.lock(tx, account_id)
-        if await rows.options(tx, account_id, ["id"]) is None:
-            raise _no_account(account_id)
+        await _lock(tx, account_id)
         ids = {}
         for name in (api_user, *others):
             found = await api_users.get(tx, account_id, name)
@@ -127,19 +132,46 @@ def set_unsubscribe_covers(settings: Settings, account_id: int, api_user: str, o
     _with_store(settings, lambda store: store.write(unit))
 
 
+def set_allowed_sources(settings: Settings, account_id: int, entries: Sequence[str]) -> None:
+    """Where an account's mail may be sent from while its ip_filter is on (management.md §11.1), instead of what it was."""
+    kept = list(dict.fromkeys(_source(settings, entry) for entry in entries))
+    now_us = SystemClock().now_us()
+
+    async def unit(tx: Tx) -> None:
+        await _lock(tx, account_id)
+        await rows.set_ip_entries(tx, account_id, kept, now_us)
+
+    _with_store(settings, lambda store: store.write(unit))
+
+
+def set_test_recipients(settings: Settings, account_id: int, addresses: Sequence[str]) -> None:
+    """The only addresses that an account's test user may mail (conventions.md §3.2), instead of those that it might."""
+    for address in addresses:
+        if not is_address(address):
+            raise Impossible(f"{address!r} is not an address.")
+
+    async def unit(tx: Tx) -> None:
+        await _lock(tx, account_id)
+        await rows.set_test_recipients(tx, account_id, sorted(set(map(normalise, addresses))))
+
+    _with_store(settings, lambda store: store.write(unit))
+
+
 def list_domains(settings: Settings, account_id: int) -> list[dict[str, object]]:
     found = _with_store(settings, lambda store: store.read(lambda tx: rows.domains_of(tx, account_id)))
     return [{"id": row[0], "name": row[1], "verified": bool(row[2]), "test": row[4] == TEST} for row in found]
 
 
 def add_account(settings: Settings, name: str, region: str, domain: str) -> dict[str, Any]:
-    """A new account with a sending domain, a test domain, an API user of each type and an SMS user, and their keys in clear."""
+    """A new account with a sending domain and an API user of each type, a test domain and a test user of that, and an SMS
+    user; with their keys in clear."""
     if not _is_account(name):
         raise Impossible("An account's name has 1 to 32 letters, digits, _ or -.")
     domain, key, vault = _domain_name(domain), make_rsa_key(), open_vault(settings.data / "master.key")
     test_domain, test_key = random_name(settings.domain.platform), make_rsa_key()
     mark = secrets.token_hex(3)  # names of users are unique in the whole store
-    users = {kind: {"apiUser": f"{name}_{kind}_{mark}", "apiKey": new_key()} for kind in EMAIL_TYPES}
+    start = name.replace("-", "_")[:17]  # what leaves room for the rest in the 32 characters of an API user's name
+    users = {kind: {"apiUser": f"{start}_{kind}_{mark}", "apiKey": new_key()} for kind in (*EMAIL_TYPES, TEST_USER)}
     sms = {"smsUser": f"{name}_sms_{mark}", "smsKey": new_key()}
     app_key = secrets.token_hex(16)
 
@@ -148,10 +180,11 @@ def add_account(settings: Settings, name: str, region: str, domain: str) -> dict
         if account_id is None:
             raise Impossible(f"There is an account {name} already.")
         domain_id = await new_rows.add_domain(tx, account_id, domain, SELECTOR, _kept(vault, key))
-        await new_rows.add_test_domain(tx, account_id, test_domain, SELECTOR, _kept(vault, test_key))
+        test_domain_id = await new_rows.add_test_domain(tx, account_id, test_domain, SELECTOR, _kept(vault, test_key))
         for kind, user in users.items():
-            made = new_rows.NewApiUser(user["apiUser"], hash_key(user["apiKey"]), EMAIL_TYPES[kind], False, False)
-            await new_rows.add_api_user(tx, account_id, domain_id, made)
+            is_test = kind == TEST_USER
+            made = new_rows.NewApiUser(user["apiUser"], hash_key(user["apiKey"]), EMAIL_TYPES.get(kind, 0), is_test, False)
+            await new_rows.add_api_user(tx, account_id, test_domain_id if is_test else domain_id, made)
         await new_rows.add_sms_user(tx, account_id, sms["smsUser"], vault.seal(sms["smsKey"].encode(), "sms"))
         return account_id
 
@@ -215,7 +248,7 @@ def pause_list_send(settings: Settings, account_id: int, send_id: int, *, pause:
         raise Impossible(f"The account {account_id} has no list send {send_id}.")
 
 
-def _option(assignment: str) -> tuple[str, int | None]:
+def _option(assignment: str) -> tuple[str, int | str | None]:
     name, equals, text = assignment.partition("=")
     if not equals:
         raise Impossible(f"{assignment!r} is not of the form NAME=VALUE.")
@@ -226,6 +259,23 @@ def _option(assignment: str) -> tuple[str, int | None]:
             except ValueError:
                 raise Impossible(f"{name} cannot be {text!r}: write {one.form}.") from None
     raise Impossible(f"An account has no {name!r}; it has {', '.join(one.name for one in OPTIONS)}.")
+
+
+def _source(settings: Settings, entry: str) -> str:
+    """An entry of the IP allowlist as it is kept."""
+    try:
+        found = read_entry(entry.strip())
+    except ValueError:
+        raise Impossible(f"{entry!r} is not an address, a range FIRST-LAST, or a network ADDRESS/BITS.") from None
+    if is_private(found) and not settings.limits.private_sources:
+        raise Impossible(f"{entry!r} is in a private network, which limits.private_sources forbids.")
+    return entry.strip()
+
+
+async def _lock(tx: Tx, account_id: int) -> None:
+    await rows.lock(tx, account_id)
+    if await rows.options(tx, account_id, ["id"]) is None:
+        raise _no_account(account_id)
 
 
 def _no_account(account_id: int) -> Impossible:

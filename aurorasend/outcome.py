@@ -35,6 +35,7 @@ class Outcome:
     event: str = ""  # "deliver", "invalid" or "soft_bounce"
     out_ip: str = ""  # our address of the SMTP session, "" if there was none
     suppress: bool = False  # "no such mailbox": the address enters the bounce list
+    mx: str = ""  # with `suppress`: the best mail exchanger of the domain, where we asked for it
 
 
 class Stage(Enum):

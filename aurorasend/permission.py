@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 MAX_LENGTH = 4000  # characters; ours: all that can be denied fits in half of it
-_MODULES = {"maillist": "addresslist"}  # the draft's words
+_MODULES = {"maillist": "addresslist", "spamreported": "complaint"}  # the draft's word, and the older name of a module
 _ACTIONS = {"create": "add"}
 
 

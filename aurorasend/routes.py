@@ -3,6 +3,8 @@
 Called by delivery. Calls mx and pool, which have the deadlines.
 """
 
+from dataclasses import replace
+
 from aurorasend.address import BadAddress, ascii_domain
 from aurorasend.delivery import Envelope
 from aurorasend.event import domain_of
@@ -37,7 +39,9 @@ class MxHosts:
             domain = ascii_domain(domain_of(envelope.recipient))
         except BadAddress as problem:
             return bad_address(str(problem))
-        return await _send(self._pool, await next_hops(domain, self._resolver, self._reach), envelope)
+        hops = await next_hops(domain, self._resolver, self._reach)
+        found = await _send(self._pool, hops, envelope)
+        return found if isinstance(hops, Outcome) or not found.suppress else replace(found, mx=hops[0].host)
 
     async def close(self) -> None:
         await _close(self._pool, self._resolver)

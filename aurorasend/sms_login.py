@@ -91,11 +91,12 @@ class SmsLogin:
 
 def _clear_credentials(raw: Parameters) -> tuple[str, str]:
     """User and key, each "" when absent. The names of the email API count where there is no smsUser (sms.md §2.1)."""
-    user, key = raw.text("smsUser", "sms_user"), raw.text("smsKey", "sms_key")
-    if user or key:
-        return user, key
-    user, key = raw.text("apiUser"), raw.text("apiKey")
-    return (user, key) if user and key else (raw.text("api_user"), raw.text("api_key"))
+    sms_user, sms_key = raw.text("smsUser", "sms_user"), raw.text("smsKey", "sms_key")
+    if not sms_user:
+        for user, key in ((raw.text("apiUser"), raw.text("apiKey")), (raw.text("api_user"), raw.text("api_key"))):
+            if user and key:
+                return user, key
+    return sms_user, sms_key
 
 
 def _is_usable(user: SmsUser) -> bool:

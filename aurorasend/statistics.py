@@ -4,16 +4,17 @@ Called by api.statistics, api.email_status and api.queue. Calls store. Always: a
 request, and says the current state of each recipient (data.md §2.4).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from operator import add
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 from aurorasend.clock import HOUR
 from aurorasend.store import label as labels
 from aurorasend.store import statistics as rows
-from aurorasend.store.statistics import Slice, Sum
+from aurorasend.store.statistics import Slice
 from aurorasend.store.tx import Tx
 
 # The counter of an open or a click has this sub status when it is the first of its mail.
@@ -31,7 +32,7 @@ class Grain(Enum):
 
 
 class Counts(NamedTuple):
-    """Recipients, but for opens and clicks, of which each counts; in the order of the store's COUNTS."""
+    """Recipients, but for opens and clicks, of which each counts; in the order of the store's columns."""
 
     requested: int = 0
     delivered: int = 0
@@ -51,7 +52,7 @@ class Counts(NamedTuple):
 
 class Line(NamedTuple):
     """Counts, or numbers of classes, of one combination; the first four are its place in the answer. `bucket` is a day or
-    hour since 1970 in the asker's zone; `label` "" for none or one that was deleted; `domain` "" when domains are together."""
+    hour since 1970 in the asker's zone; `label` "" for none; `domain` "" when domains are together."""
 
     bucket: int
     api_user: str
@@ -73,6 +74,7 @@ class Asked:
     domains: Sequence[str] | None = None
 
 
+@lru_cache(maxsize=65_536)  # long answers are of few numbers, which come again and again
 def percent(part: int, whole: int) -> float | int:
     """Cut, not rounded, to two decimals; without decimals when there are none (data.md §2.3)."""
     if not part or not whole:
@@ -91,50 +93,41 @@ async def slice_of(tx: Tx, account_id: int, asked: Asked) -> Slice:
     )
 
 
+_PLACE = itemgetter(0, 1, 2, 3)
 _READ = {Grain.DAY: rows.by_day, Grain.HOUR: rows.by_hour, Grain.INVALID_DAY: rows.invalid_by_day}
 
 
 async def lines(tx: Tx, account_id: int, asked: Asked, grain: Grain, zone_hours: int) -> list[Line]:
     """One for each combination with any request, in the order of their columns (data.md §2.1, §3)."""
-    wanted = await slice_of(tx, account_id, asked)
-    grouped = _grouped(await _READ[grain](tx, account_id, wanted, zone_hours))
+    sums = await _READ[grain](tx, account_id, await slice_of(tx, account_id, asked), zone_hours)
     users = await rows.api_user_names(tx, account_id)
-    names = await labels.names(tx, account_id, sorted({key[2] for key in grouped}))
+    names = await labels.names(tx, account_id, sorted({key[2] for key in sums}))
     found = [
         Line(bucket, users.get(api_user_id, ""), domain, label_id, names.get(label_id, ""), counts)
-        for (bucket, api_user_id, label_id, domain), counts in grouped.items()
+        for (bucket, api_user_id, label_id, domain), counts in sums.items()
         if counts[0] or grain is Grain.INVALID_DAY
     ]
-    found.sort(key=lambda line: line[:4])
+    found.sort(key=_PLACE)
     return found
 
 
 async def total(tx: Tx, account_id: int, asked: Asked, zone_hours: int) -> Counts:
     """All in one."""
     sums = await rows.whole(tx, account_id, await slice_of(tx, account_id, asked), zone_hours)
-    return Counts(*_grouped(sums).get(_ALL, ()))
+    return Counts(*sums.get(_ALL, ()))
 
 
 async def total_invalid(tx: Tx, account_id: int, asked: Asked, zone_hours: int) -> tuple[int, ...]:
     """Of each class, 401 to 409."""
     sums = await rows.whole(tx, account_id, await slice_of(tx, account_id, asked), zone_hours, invalid=True)
-    return _grouped(sums).get(_ALL, (0,) * len(rows.CLASSES))
+    return sums.get(_ALL, (0,) * len(rows.CLASSES))
 
 
 async def waiting(tx: Tx, account_id: int, now_us: int, zone_hours: int) -> list[tuple[str, str, int]]:
     """(API_USER, recipient domain, mails under way), where there are any, in order."""
     recent = Slice(since=now_us // HOUR - WAITS_AT_MOST, until=now_us // HOUR + 1)
-    grouped = _grouped(await rows.by_place(tx, account_id, recent, zone_hours))
+    sums = await rows.by_place(tx, account_id, recent, zone_hours)
     users = await rows.api_user_names(tx, account_id)
-    found = [(users.get(user_id, ""), domain, Counts(*counts).under_way) for (_, user_id, _, domain), counts in grouped.items()]
+    found = [(users.get(user_id, ""), domain, Counts(*counts).under_way) for (_, user_id, _, domain), counts in sums.items()]
     return sorted(each for each in found if each[2] > 0)
 
-
-def _grouped(sums: Iterable[Sum]) -> dict[tuple[int, int, int, str], tuple[int, ...]]:
-    """By (bucket, API_USER, label, recipient domain)."""
-    grouped: dict[tuple[int, int, int, str], tuple[int, ...]] = {}
-    for bucket, api_user_id, label_id, domain, counts in sums:
-        key = (bucket, api_user_id, label_id, domain)
-        known = grouped.get(key)
-        grouped[key] = counts if known is None else tuple(map(add, known, counts))
-    return grouped

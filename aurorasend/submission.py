@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -151,6 +152,7 @@ class Submissions:
         self._wake = wake
         self._origins = origins
         self._waiting: list[_Prepared] = []
+        self._turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
         self._flushing: asyncio.Task[None] | None = None  # one transaction at a time: several would share out the requests
 
     async def accept(self, submission: Submission) -> Accepted:
@@ -165,6 +167,11 @@ class Submissions:
         self._waiting.append(prepared)
         self._start()
         return await prepared.done
+
+    def turn(self, account_id: int, uid: str) -> asyncio.Lock:
+        """For who tells of this appointment, to hold from a look at its sequence until the mail is accepted. What other
+        processes do meanwhile is noticed there."""
+        return self._turns.setdefault((account_id, uid), asyncio.Lock())
 
     async def repeated(self, caller: ApiUser, key: str, content_hash: bytes) -> Accepted | None:
         """The answer that a sendRequestId has had, None if it is new. Raises Refused: 40000 for other content."""

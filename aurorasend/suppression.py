@@ -19,6 +19,7 @@ from aurorasend.store.suppression import Search
 from aurorasend.store.tx import EVER, Row, Tx
 
 TENCENT = frozenset({"qq.com", "vip.qq.com", "foxmail.com"})  # data.md §7.4
+TENCENT_MX = ".qq.com"  # how the names of its mail exchangers end, which serve other domains too
 FIRST_STRIKES = (HOUR, 4 * HOUR, 8 * HOUR, DAY)  # data.md §7.4, then doubling
 MOST_DAYS, MOST_DAYS_TENCENT = 180, 30
 ALL = "all"  # how customers write a scope that is not one API_USER's
@@ -98,20 +99,20 @@ async def _covered(tx: Tx, account_id: int, found: Sequence[Row]) -> Callable[[i
     return lambda api_user: (api_user, *covers.get(api_user, ()))
 
 
-def bounce_life(address: str, strikes: int) -> int:
-    """Microseconds that the n-th consecutive "does not exist" keeps `address` on the bounce list (data.md §7.4)."""
-    if key_of(address).rpartition("@")[2] in TENCENT:
+def bounce_life(key: str, mx: str, strikes: int) -> int:
+    """Microseconds that the n-th consecutive "does not exist" keeps an address on the bounce list (data.md §7.4)."""
+    if key.rpartition("@")[2] in TENCENT or mx.lower().endswith(TENCENT_MX):
         return int(min(2 ** min(strikes - 1, 30), MOST_DAYS_TENCENT)) * DAY
     if strikes <= len(FIRST_STRIKES):
         return FIRST_STRIKES[strikes - 1]
     return int(min(2 ** min(strikes - len(FIRST_STRIKES), 30), MOST_DAYS)) * DAY
 
 
-async def bounced(tx: Tx, account_id: int, address: str, reason: str, now_us: int) -> None:
+async def bounced(tx: Tx, account_id: int, address: str, why: Outcome, now_us: int) -> None:
     """Put `address` on the bounce list, longer each time."""
     key = key_of(address)
-    strikes = await rows.strikes(tx, account_id, key) + 1
-    await rows.put(tx, (account_id, key, "bounce", 0, strikes, reason, now_us, now_us + bounce_life(address, strikes)))
+    strikes = await rows.strike(tx, account_id, key, why.text, now_us)
+    await rows.end_bounce(tx, account_id, key, now_us + bounce_life(key, why.mx, strikes))
 
 
 async def delivered(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:
@@ -141,9 +142,9 @@ async def narrowed(tx: Tx, account_id: int, search: Search, name: str) -> Search
 
 async def block(tx: Tx, account_id: int, keys: Sequence[str], name: str, times: tuple[int, int]) -> int:
     """Block `keys` for `name`, an API_USER or "all", over `times` = (now, end); how many (data.md §10.2). Raises Refused."""
-    api_user = await whose(tx, account_id, name)
-    for key in keys:
-        await rows.add_or_extend(tx, account_id, (key, "block", api_user), times)
+    api_user, (now_us, until_us) = await whose(tx, account_id, name), times
+    for at, key in enumerate(keys, now_us):  # a microsecond apart: lists are in the order in which entries were made
+        await rows.add_or_extend(tx, account_id, (key, "block", api_user), (at, until_us))
     return len(keys)
 
 
@@ -151,23 +152,25 @@ async def allow(tx: Tx, account_id: int, keys: Sequence[str], name: str, now_us:
     """Void all lists for `keys` and `name`; those that were not on the allow list yet (data.md §11.2). Raises Refused."""
     api_user = await whose(tx, account_id, name)
     new = []
-    for key in keys:
-        if await rows.allow_wholly(tx, account_id, key, api_user):
-            continue
-        if await rows.add(tx, account_id, (key, "allow", api_user), (now_us, EVER)):
+    for at, key in enumerate(keys, now_us):
+        if await rows.add(tx, account_id, (key, "allow", api_user), (at, EVER)):
             new.append(key)
+        else:
+            await rows.allow_wholly(tx, account_id, key, api_user)
     return await rows.page(tx, account_id, Search(list="allow", keys=new, api_users=[api_user]), (0, len(new)))
 
 
 async def unsubscribe(tx: Tx, account_id: int, address: str, api_user: int, now_us: int) -> rows.Entry:
     """The record, made now unless there is one for this API_USER (data.md §8.2)."""
     key = key_of(address)
-    await rows.add(tx, account_id, (key, "unsubscribe", api_user), (now_us, EVER))
+    # Extended, which changes nothing, so that nobody can delete it before it is read.
+    await rows.add_or_extend(tx, account_id, (key, "unsubscribe", api_user), (now_us, EVER))
     found = await rows.page(tx, account_id, Search(list="unsubscribe", keys=[key], api_users=[api_user]), (0, 1))
     return found[0]
 
 
-async def release(tx: Tx, account_id: int, search: Search, now_us: int) -> int:
-    """Take entries off the bounce list, strikes and all, and keep their addresses off it; how many (data.md §7.2)."""
-    await rows.allow(tx, account_id, search, now_us)
+async def release(tx: Tx, account_id: int, search: Search, now_us: int, *, allowed: bool) -> int:
+    """Take entries off the bounce list, strikes and all; how many. If `allowed`, what is off stays off (data.md §7.2)."""
+    if allowed:
+        await rows.allow(tx, account_id, search, now_us)
     return await rows.delete(tx, account_id, search)

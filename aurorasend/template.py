@@ -172,7 +172,7 @@ def fits(template: Template, subject: str, body: str) -> bool:
 
 def _matches(pattern: str, text: str) -> bool:
     """In one pass: each piece of the pattern is taken where it is first found after the one before."""
-    first, *pieces = _variables("".join(pattern.split()))
+    first, *pieces = ["".join(piece.split()) for piece in _variables(pattern)]
     text = "".join(text.split())
     if not pieces:
         return first == text

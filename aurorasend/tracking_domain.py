@@ -96,13 +96,18 @@ async def delete(tx: Tx, account_id: int, domain_id: int, still_tracked: bool, n
 
 
 async def check(store: Store, resolver: Resolver, account_id: int, found: TrackingDomain, target: str, now_us: int) -> None:
-    """Look up now whether the host is an alias of `target`, and keep it. A resolver that fails changes nothing."""
+    """Look up now whether the host is an alias of `target`, and keep it. A resolver that fails changes nothing, nor does the
+    answer for a host that is gone meanwhile."""
     answer = await resolver.cname(found.host)
     if answer.found is Found.FAILURE:
         return
     passes = target.lower() in (alias.lower() for alias in answer.records)
 
     async def unit(tx: Tx) -> None:
+        await account_rows.lock(tx, account_id)
+        since = await rows.get(tx, account_id, found.id)
+        if since is None or since.host != found.host:
+            return
         owned = passes and await login.take(tx, login.TRACKING, found.host, account_id, found.id)
         if not passes:
             await login.release(tx, login.TRACKING, found.host, account_id, found.id)

@@ -90,6 +90,7 @@ async def change(store: Store, probing: Outside | None, account_id: int, match: 
 
 async def delete(tx: Tx, account_id: int, match: Match) -> int:
     """How many were deleted. Raises Refused (40709)."""
+    await account_rows.lock(tx, account_id)
     meant = [each.id for each in await rows.every(tx, account_id) if match.means(each)]
     if not meant:
         raise Refused(Code.WEBHOOK_UNKNOWN)

@@ -361,7 +361,7 @@ def _of_bodies(asked: Endpoint, given: Given) -> Iterator[Case]:
     for body in (b"", b"--b", b"--b\r\n\r\n", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--", b"x" * DEEP):
         yield Case(f"a body in parts: {body[:40]!r}", body, MULTIPART)
     yield Case("a body without boundary", b"x", "multipart/form-data", expected=unreadable)
-    yield Case("a charset that nobody knows", form({"a": "1", **given}), f"{FORM}; charset=utf-99", expected=unreadable)
+    yield Case("a charset that nobody knows", b"a=1", f"{FORM}; charset=utf-99")
     yield Case("too many parameters", b"a=1&" * 2_001, expected=unreadable)
     yield Case("nothing that can be decoded", b"\xff%%%=&=&%ZZ=%")
     yield Case("names that are no text", form(given) + b"&\xff=1&a[\xff]=1&[]=1&a[=1&%00=1")

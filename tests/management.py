@@ -53,13 +53,13 @@ class Api:
         self.node, self.names, self.clock = node, names, clock
         self.server = Server(node, Catalogue(ENDPOINTS))
 
-    async def call(self, path: str, _as: str = "one_trigger", _key: str = KEY, **given: object) -> Any:
+    async def call(self, path: str, _as: str = "one_trigger", _key: str = KEY, _peer: str = "", **given: object) -> Any:
         """What is in `info`, or the code of a failure."""
         self.clock.advance(timedelta(seconds=1))
         body = msgspec.json.encode({"apiUser": _as, "apiKey": _key, **given})
         found = self.server.catalogue.find(f"/{path}")
         assert found is not None, path
-        _, answer = await self.server.answer(found, Request(b"", "application/json", body, "sg", "", "id"))
+        _, answer = await self.server.answer(found, Request(b"", "application/json", body, "sg", _peer, "id"))
         assert self.server.fault_count == 0, self.server.faults
         envelope = msgspec.json.decode(answer)
         return envelope["info"] if envelope["result"] else envelope["statusCode"]

@@ -29,7 +29,6 @@ _REASONS: dict[str, tuple[C, ...]] = {
     "A bad `expireTime` is 40008 (data.md §10.3)": (C.EXPIRY_DATE_INVALID,),
     "41109 is used instead (management.md §9.1)": (C.USER_UNKNOWN,),
     "A blank `newAddress` keeps the old one (management.md §3.4)": (C.NEW_ALIAS_EMPTY,),
-    "A read receipt goes to `from`; no parameter names an address for it (mail.md §2.1, §9.6)": (C.RECEIPT_EMPTY,),
     "Matching compares text: bytes that are none were refused as malformed before (conventions.md §11, §13)": (C.MATCH_FAULT,),
     "Counted in the transaction that takes the mail; when it fails the mail is not queued: 40901 (mail.md §2.3)": (
         C.QUOTA_CHECK_FAILED,

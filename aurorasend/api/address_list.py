@@ -35,9 +35,12 @@ def alias(longest: int | None) -> Parser[str]:
     return read
 
 
-@parser(schema={"type": "string"})
+@parser(Kind.EMPTY, schema={"type": "string"})
 def _aliases(given: str) -> tuple[str, ...]:
-    return tuple(each.strip().lower() for each in given.split(";") if each.strip())[:MOST_ASKED]
+    aliases = tuple(each.strip().lower() for each in given.split(";") if each.strip())
+    if not aliases:
+        raise Trouble(Kind.EMPTY)
+    return aliases[:MOST_ASKED]
 
 
 Alias = Annotated[

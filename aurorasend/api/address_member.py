@@ -1,7 +1,7 @@
 """addressmember/list, get, add, update, delete (management.md §4). Called by endpoint. Calls contact."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timezone
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.contact import Done, Wanted
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint, one, page
-from aurorasend.fields import Field, Kind, Limit, Start, Trouble, boolean, line, parser
+from aurorasend.fields import Field, Kind, Limit, Seen, Start, Trouble, boolean, line, parser
 from aurorasend.store import contact as rows
 from aurorasend.store.contact import AddressList, Member
 from aurorasend.store.tx import Tx
@@ -22,14 +22,26 @@ MOST = 1000  # members in one call, code 40515
 MAX_NAME = 255  # ours: characters of a member's name
 
 
-@parser(Kind.TOO_MANY, schema={"type": "string"})
-def _addresses(given: str) -> tuple[str, ...]:
+def _listed(given: str) -> tuple[str, ...]:
     listed = tuple(each.strip() for each in given.split(";") if each.strip())
-    if len(listed) > MOST:
-        raise Trouble(Kind.TOO_MANY)
     if not listed:
         raise Refused(Code.MEMBERS_NONE)
     return listed
+
+
+@parser(Kind.TOO_MANY, schema={"type": "string"})
+def _addresses(given: str) -> tuple[str, ...]:
+    listed = _listed(given)
+    if len(listed) > MOST:
+        raise Trouble(Kind.TOO_MANY)
+    return listed
+
+
+@parser(Kind.TOO_MANY, schema={"type": "string"})
+def _new_addresses(given: str) -> tuple[str, ...]:
+    """Those of members to be; one that cannot be a member is reported by itself, unless none can."""
+    contact.check_addresses(_listed(given)[:MOST])  # what is wrong with them comes before how many they are
+    return _addresses.read(given)
 
 
 @parser(Kind.TOO_LONG, schema={"type": "string"})
@@ -59,24 +71,24 @@ _vars_field = Field(
 )
 
 
-def _members_field(wire: str, doc: str, *, required: bool = True) -> Field[tuple[str, ...]]:
-    return Field(
-        wire,
-        _addresses,
-        empty=Code.MEMBERS_EMPTY if required else None,  # in an update a blank value keeps what is there (spec §0.6)
-        invalid=Code.MEMBER_INVALID,
-        too_many=Code.MEMBERS_TOO_MANY,
-        raises=(Code.MEMBERS_NONE,),
-        joined=True,
-        doc=doc,
-        example="ann@example.com;bob@example.com",
-    )
-
-
-Members = Annotated[tuple[str, ...], _members_field("members", f"1-{MOST} addresses separated by `;`.")]
+_MEMBERS = Field(
+    "members",
+    _addresses,
+    empty=Code.MEMBERS_EMPTY,
+    invalid=Code.MEMBER_INVALID,
+    too_many=Code.MEMBERS_TOO_MANY,
+    raises=(Code.MEMBERS_NONE,),
+    joined=True,
+    doc=f"1-{MOST} addresses separated by `;`.",
+    example="ann@example.com;bob@example.com",
+)
+_ADDED = replace(_MEMBERS, parser=_new_addresses, raises=(Code.MEMBERS_NONE, Code.MEMBER_LENGTH))
+Members = Annotated[tuple[str, ...], _MEMBERS]
+AddedMembers = Annotated[tuple[str, ...], _ADDED]
+# In an update a blank value keeps what is there (spec §0.6).
 NewMembers = Annotated[
     tuple[str, ...],
-    _members_field("newMembers", "The new addresses, as many as `members`; absent or blank keeps them.", required=False),
+    replace(_ADDED, wire="newMembers", empty=None, doc="The new addresses, as many as `members`; absent or blank keeps them."),
 ]
 Names = Annotated[
     tuple[str, ...] | None,
@@ -108,9 +120,22 @@ Upsert = Annotated[
 ]
 
 
-def _check_count(members: Sequence[str], others: Sequence[str] | None) -> None:
-    if others is not None and len(others) != len(members):
+def _check_count(seen: Seen, attribute: str) -> None:
+    others = seen.peek(attribute)
+    if others is not None and len(others) != len(seen.peek("members")):
         raise Refused(Code.MEMBER_VARS_COUNT)
+
+
+class Paired:
+    """Names and variables are as many as the members."""
+
+    @classmethod
+    def check_names(cls, seen: Seen) -> None:
+        _check_count(seen, "names")
+
+    @classmethod
+    def check_vars(cls, seen: Seen) -> None:
+        _check_count(seen, "vars")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +152,12 @@ class SomeMembers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddMembers:
+class AddMembers(Paired):
     address: Alias
-    members: Members
+    members: AddedMembers
     names: Names = None
     vars: Vars = None
     upsert: Upsert = False
-
-    def check(self) -> None:
-        contact.check_addresses(self.members)
-        _check_count(self.members, self.names)
-        _check_count(self.members, self.vars)
 
     @property
     def wanted(self) -> list[Wanted]:
@@ -145,7 +165,7 @@ class AddMembers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpdateMembers:
+class UpdateMembers(Paired):
     address: Alias
     members: Members
     new_members: NewMembers = ()
@@ -153,12 +173,9 @@ class UpdateMembers:
     vars: Vars = None
     name: Name = None
 
-    def check(self) -> None:
-        _check_count(self.members, self.new_members or None)
-        _check_count(self.members, self.names)
-        _check_count(self.members, self.vars)
-        if self.new_members and all(map(contact.fault_of, self.new_members)):
-            raise Refused(Code.MEMBER_INVALID)
+    @classmethod
+    def check_new_members(cls, seen: Seen) -> None:
+        _check_count(seen, "new_members")
 
     @property
     def wanted(self) -> list[tuple[str, Wanted]]:
@@ -200,7 +217,7 @@ async def get_members(call: ApiCall, p: SomeMembers) -> Info:
 
 @endpoint(
     "addressmember/add",
-    raises=[Code.ADDRESS_LIST_NOT_YOURS, Code.MEMBER_LENGTH, Code.MEMBER_VARS_COUNT, Code.MEMBER_NOT_ADDED],
+    raises=[Code.ADDRESS_LIST_NOT_YOURS, Code.MEMBER_VARS_COUNT, Code.MEMBER_NOT_ADDED],
     unavailable=Code.MEMBER_NOT_ADDED,
 )
 async def add_members(call: ApiCall, p: AddMembers) -> Info:

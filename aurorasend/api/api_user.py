@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from aurorasend import api_user
-from aurorasend.address import BadAddress, is_address
+from aurorasend.address import is_address
 from aurorasend.api_user import Terms, Wanted
 from aurorasend.clock import wall
 from aurorasend.codes import Code
-from aurorasend.domain import MAX_NAME, domain_name
+from aurorasend.domain import MAX_NAME
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint, one
-from aurorasend.fields import Field, Kind, Seen, Trouble, boolean, integer, parser, text
+from aurorasend.fields import Field, Kind, Seen, Trouble, boolean, host, integer, parser, text
 from aurorasend.permission import MAX_LENGTH, BadPermission, check_permission
 from aurorasend.secret import new_key
 from aurorasend.store import api_user as rows
@@ -30,20 +30,13 @@ def new_name(given: str) -> str:
     return given
 
 
-@parser(Kind.TOO_LONG, schema={"type": "string", "format": "hostname", "maxLength": MAX_NAME})
-def bound_domain(given: str) -> str:
-    if len(given) > MAX_NAME:
-        raise Trouble(Kind.TOO_LONG)
-    try:
-        return domain_name(given)
-    except BadAddress as problem:
-        raise Trouble(Kind.INVALID) from problem
-
-
-@parser()
+@parser(Kind.EMPTY)
 def some_names(given: str) -> tuple[str, ...]:
     """In the order given, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text().read(given).split(";") if name.strip()))
+    names = tuple(dict.fromkeys(name.strip() for name in text().read(given).split(";") if name.strip()))
+    if not names:
+        raise Trouble(Kind.EMPTY)
+    return names
 
 
 @parser()
@@ -91,7 +84,7 @@ _EMAIL_TYPE = Field(
 )
 _DOMAIN = Field(
     "domainName",
-    bound_domain,
+    host(MAX_NAME),
     empty=Code.DOMAIN_NAME_EMPTY,
     invalid=Code.DOMAIN_NAME_INVALID,
     too_long=Code.DOMAIN_NAME_LENGTH,

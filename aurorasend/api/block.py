@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from aurorasend import suppression
 from aurorasend.api.bounce import listed
-from aurorasend.api.data_fields import EMAIL, DomainKey, Email, Ranged
+from aurorasend.api.data_fields import EMAIL, DomainKey, OnlyEmail, Ranged
 from aurorasend.clock import SECOND, wall
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import ApiCall, Info, endpoint
@@ -42,22 +42,28 @@ Expires = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListBlocks(Ranged):
+class Blocked:
+    """Which entries."""
+
+    api_user: Scope = ""
+    domain: DomainKey = ""
+    email: OnlyEmail = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListBlocks(Ranged, Blocked):  # the fields of the last base come first
     range_needed: ClassVar[bool] = False
 
-    email: Email = ""
-    domain: DomainKey = ""
-    api_user: Scope = ""
     start: Start = 0
     limit: Limit = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddBlock:
+    api_user: Scope = suppression.ALL
     email: AddressOrDomain = ""
     domain: DomainKey = ""
     expires: Expires
-    api_user: Scope = suppression.ALL
 
 
 @dataclass(frozen=True, kw_only=True)

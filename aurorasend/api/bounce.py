@@ -64,11 +64,12 @@ async def list_bounces(call: ApiCall, p: ListBounces) -> Info:
 async def delete_bounces(call: ApiCall, p: DeleteBounces) -> Info:
     """Take an address off the bounce list, or all of a range.
 
-    What was taken off is put on the allow list against the bounce list only: unsubscriptions and complaints keep their effect.
+    What was taken off is put on the allow list against the bounce list only (where the installation has not turned that
+    off): unsubscriptions and complaints keep their effect.
     """
     account_id, search = call.caller.account.id, deleted_by(call, "bounce", p, p.email)
-    now_us = call.node.clock.now_us()
-    return changed(await call.node.store.write(lambda tx: suppression.release(tx, account_id, search, now_us)))
+    now_us, allowed = call.node.clock.now_us(), call.node.settings.api.unbounced_allowed
+    return changed(await call.node.store.write(lambda tx: suppression.release(tx, account_id, search, now_us, allowed=allowed)))
 
 
 @endpoint("bounce/count")

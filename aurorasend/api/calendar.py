@@ -9,15 +9,16 @@ from typing import Annotated
 from msgspec import structs
 
 from aurorasend import calendar
-from aurorasend.address import is_address
 from aurorasend.api import mail
 from aurorasend.api import mail_fields as f
+from aurorasend.api import mail_values as v
 from aurorasend.calendar import Appointment, Invite
 from aurorasend.clock import utc
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Mailbox
 from aurorasend.endpoint import ApiCall, Frequency, Info, endpoint
 from aurorasend.fields import Field, Kind, Parser, Seen, Trouble, boolean, line, parser, text, wall_time
+from aurorasend.store.tx import Tx
 from aurorasend.submission import Submission
 
 MAX_UID = 255  # characters, spec §5
@@ -26,7 +27,7 @@ MAX_DESCRIPTION = 65_536  # ours
 MOST_PARTICIPATORS = 1000  # ours
 MOST_REMINDER = 1_000_000  # ours: minutes
 YEARS = range(1900, 9999)  # ours: what stays a date in every zone
-TRIES = 5  # of requests about the same uid at the same time, one is first each time
+TRIES = 5  # of requests to several processes about the same uid at the same time, one is first each time
 
 
 @parser(schema=wall_time.schema)
@@ -36,13 +37,6 @@ def _time(given: str) -> datetime:
     if read.year not in YEARS:
         raise Trouble(Kind.INVALID)
     return read
-
-
-@parser(schema={"type": "string"})
-def _address(given: str) -> str:
-    if not is_address(given):
-        raise Trouble(Kind.INVALID)
-    return given
 
 
 @parser(schema={"type": "string"})
@@ -123,7 +117,7 @@ OrganizerEmail = Annotated[
     str,
     Field(
         "organizerEmail",
-        _address,
+        v.address,
         empty=Code.ORGANIZER_EMAIL_EMPTY,
         invalid=Code.ORGANIZER_EMAIL_INVALID,
         doc="The address of who invites; answers of the invited go there.",
@@ -160,7 +154,7 @@ Emails = Annotated[
     tuple[str, ...],
     Field(
         "participatorEmails",
-        _each(_address),
+        _each(v.address),
         empty=Code.PARTICIPATOR_EMAILS_EMPTY,
         invalid=Code.PARTICIPATOR_EMAILS_INVALID,
         joined=True,
@@ -271,6 +265,10 @@ class SendCalendar(f.Checked):
     def notification(self) -> bool:
         return False
 
+    @property
+    def receipt_to(self) -> str:
+        return ""
+
     def appointment(self, zone: timezone) -> Appointment:
         addresses = self.emails or tuple(mailbox.address for mailbox in self.to)
         pairs = zip(addresses, self.names, strict=True) if len(addresses) == len(self.names) else ()
@@ -297,6 +295,7 @@ def may_send_calendar(call: ApiCall) -> None:
 
 @endpoint(
     "mail/sendcalendar",
+    methods=("POST",),
     raises=(*mail.EVERY, Code.PARTICIPATORS_COUNT, Code.CALENDAR_NOT_BUILT),
     frequency=Frequency.SEND,
     permit=may_send_calendar,
@@ -307,11 +306,19 @@ async def send_calendar(call: ApiCall, p: SendCalendar) -> Info:
 
     The answer's `uid` names the appointment: with it a later mail can update or cancel it.
     """
-    account_id, uid = call.caller.account.id, p.uid or secrets.token_hex(16)
+    uid = p.uid or secrets.token_hex(16)
+    async with call.node.submissions.turn(call.caller.account.id, uid):
+        return await _send(call, p, uid)
+
+
+async def _send(call: ApiCall, p: SendCalendar, uid: str) -> Info:
     for left in reversed(range(TRIES)):
-        invite = await call.node.store.read(lambda tx: calendar.plan(tx, account_id, uid, change=p.changes))
-        if invite is None:
-            raise Refused(Code.CALENDAR_NOT_BUILT, "unknown uid")
+        try:
+            invite = await _plan(call, p, uid)
+        except Refused:
+            if (known := await mail.repeated(call, p)) is not None:
+                return known
+            raise
         try:
             return (await call.node.submissions.accept(await _read(call, p, invite))).info
         except Refused as refused:
@@ -320,13 +327,26 @@ async def send_calendar(call: ApiCall, p: SendCalendar) -> Info:
     raise AssertionError("the last try returns or raises")
 
 
+async def _plan(call: ApiCall, p: SendCalendar, uid: str) -> Invite:
+    """Raises Refused: 40106 for the label, 40851 for a `uid` that is to change and is not known."""
+    account_id = call.caller.account.id
+
+    async def unit(tx: Tx) -> Invite | None:
+        await mail.check_label(tx, account_id, p.label_id)
+        return await calendar.plan(tx, account_id, uid, change=p.changes)
+
+    invite = await call.node.store.read(unit)
+    if invite is None:
+        raise Refused(Code.CALENDAR_NOT_BUILT, "unknown uid")
+    return invite
+
+
 async def _read(call: ApiCall, p: SendCalendar, invite: Invite) -> Submission:
     caller, now = call.caller, utc(call.node.clock.now_us())
     content = mail.content_of(caller, p, p.subject, mail.bodies_of(caller, p.html, p.plain, None))
     built = calendar.build(p.appointment(call.node.zone), invite, cancel=p.is_cancel, now=now)
     submission = mail.submission_of(caller, p, structs.replace(content, calendar=built), p.attachments)
-    matches = not caller.content_match or await mail.matches(call, content)
-    return structs.replace(submission, invite=invite, matches=matches)
+    return structs.replace(await mail.matched(call, submission), invite=invite)
 
 
 ENDPOINTS = (send_calendar,)

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 from aurorasend import suppression
 from aurorasend.address import BadAddress, ascii_domain, is_address
+from aurorasend.api_user import is_name
 from aurorasend.clock import SECOND
 from aurorasend.codes import Code, Refused
 from aurorasend.fields import (
@@ -25,7 +26,7 @@ from aurorasend.fields import (
     Seen,
     StartDate,
     Trouble,
-    integer,
+    number,
     parser,
     part,
     period,
@@ -38,7 +39,6 @@ LONGEST_LABEL = 255  # characters of a label's name, management.md §2
 MOST_NAMES = 100  # ours: each is looked for by itself
 
 _is_label = re.compile(r"[0-9]{1,18}").fullmatch
-_is_api_user = re.compile(r"[A-Za-z0-9_.@-]{1,255}").fullmatch
 
 
 def items(text: str) -> list[str]:
@@ -66,8 +66,8 @@ def _label_id(text: str) -> int:
 
 
 def _api_user(text: str) -> str:
-    if not _is_api_user(text):
-        raise Trouble(Kind.INVALID, "no name of an API_USER")
+    if not is_name(text):
+        raise Trouble(Kind.INVALID, "a name has 6 to 32 letters, digits and _")
     return text
 
 
@@ -136,7 +136,7 @@ LabelId = Annotated[
     int | None,
     Field(
         "labelId",
-        integer(0),
+        number(0),
         empty=Code.STATISTICS_LABEL_EMPTY,
         invalid=Code.STATISTICS_LABEL_INVALID,
         doc="Only this label, by number; 0 is mail without a label.",
@@ -174,6 +174,7 @@ EMAIL = Field(
     example="ann@example.org",
 )
 Email = Annotated[str, EMAIL]
+OnlyEmail = Annotated[str, replace(EMAIL, doc="Only this address.")]
 ThisEmail = Annotated[str, replace(EMAIL, doc="The address.")]
 DOMAIN = Field("domainName", domain_key, invalid=Code.DOMAIN_INVALID, doc="A recipient domain.", example="example.org")
 DomainKey = Annotated[str, DOMAIN]

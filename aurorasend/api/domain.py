@@ -12,7 +12,7 @@ from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.domain import MAX_NAME, Checked, Status, domain_name, status_word
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint, one
-from aurorasend.fields import Field, Kind, Trouble, integer, parser, text
+from aurorasend.fields import Field, Kind, Seen, Trouble, host, integer, parser, text
 from aurorasend.store import domain as rows
 from aurorasend.store.domain import DKIM, DMARC, MX, SPF, Domain
 
@@ -20,25 +20,26 @@ _verify = re.compile(r"([<>]?)\s*([0-9]*)").fullmatch
 _FEW = 1000  # names that one list may ask for
 
 
-@parser(Kind.TOO_LONG, Kind.TOO_MANY, schema={"type": "string", "format": "hostname", "maxLength": MAX_NAME})
+_host = host(MAX_NAME)
+
+
+@parser(Kind.TOO_LONG, Kind.TOO_MANY, schema=_host.schema)
 def one_domain(given: str) -> str:
+    """That it is one comes before its form (README settled 16)."""
     if ";" in given:
         raise Trouble(Kind.TOO_MANY)
-    if len(given) > MAX_NAME:
-        raise Trouble(Kind.TOO_LONG)
-    try:
-        return domain_name(given)
-    except BadAddress as problem:
-        raise Trouble(Kind.INVALID) from problem
+    return _host.read(given)
 
 
-@parser(Kind.TOO_MANY)
+@parser(Kind.EMPTY, Kind.TOO_MANY)
 def names(given: str) -> frozenset[str]:
     """What is no name of a domain is the name of none."""
-    found = frozenset(_kept(name.strip()) for name in text().read(given).split(";") if name.strip())
+    found = [name.strip() for name in text().read(given).split(";") if name.strip()]
+    if not found:
+        raise Trouble(Kind.EMPTY)
     if len(found) > _FEW:
         raise Trouble(Kind.TOO_MANY, f"at most {_FEW}")
-    return found
+    return frozenset(map(_kept, found))
 
 
 def _kept(name: str) -> str:
@@ -77,11 +78,11 @@ _NAME = Field(
     invalid=Code.DOMAIN_INVALID,
     too_long=Code.DOMAIN_LENGTH,
     too_many=Code.DOMAIN_NOT_ONE,
+    aliases=("domain",),
     doc="The domain.",
     example="mail.example.com",
 )
 Name = Annotated[str, _NAME]
-NameOrDomain = Annotated[str, replace(_NAME, aliases=("domain",))]
 NewName = Annotated[
     str,
     Field(
@@ -95,6 +96,18 @@ NewName = Annotated[
         example="news.example.com",
     ),
 ]
+
+
+def _asks_for_list(seen: Seen) -> bool:
+    """v2 calls `domain/get` with the parameters of `domain/list` (management.md §5.8)."""
+    raw = seen.raw
+    return ";" in raw.joined("name", "domain") or bool(raw.text("type") or raw.text("verify"))
+
+
+def _asks_for_one(seen: Seen) -> bool:
+    return not _asks_for_list(seen)
+
+
 _NAMES = Field(
     "name",
     names,
@@ -102,11 +115,16 @@ _NAMES = Field(
     invalid=Code.DOMAIN_INVALID,
     too_many=Code.DOMAIN_INVALID,
     joined=True,
+    aliases=("domain",),
     doc="Only domains of these names, joined by `;`.",
     example="mail.example.com",
 )
 Names = Annotated[frozenset[str] | None, _NAMES]
-NamesOrDomain = Annotated[frozenset[str] | None, replace(_NAMES, aliases=("domain",))]
+NamesToGet = Annotated[
+    frozenset[str] | None,
+    replace(_NAMES, when=_asks_for_list, sampled=True, doc="The domain. Several, joined by `;`, are listed."),
+]
+NameToGet = Annotated[str, replace(_NAME, when=_asks_for_one, required=_asks_for_one)]
 Type = Annotated[
     int | None,
     Field(
@@ -142,7 +160,8 @@ class ListDomains:
 
 @dataclass(frozen=True, kw_only=True)
 class GetDomain:
-    names: NamesOrDomain = None
+    names: NamesToGet = None
+    name: NameToGet = ""
     type: Type = None
     verify: Verified = None
 
@@ -150,11 +169,6 @@ class GetDomain:
 @dataclass(frozen=True, kw_only=True)
 class OneDomain:
     name: Name
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyDomain:
-    name: NameOrDomain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +189,11 @@ async def get_domain(call: ApiCall, p: GetDomain) -> Info:
 
     With `type`, `verify` or several names it answers as `domain/list`.
     """
-    found = await _found(call, p)
-    if p.type is not None or p.verify is not None or p.names is None or len(p.names) != 1:
-        return _list(call, found)
-    if not found:
-        raise Refused(Code.DOMAIN_UNKNOWN)
-    times = {"gmtCreated": wall(found[0].created, call.node.zone), "gmtUpdated": wall(found[0].updated, call.node.zone)}
-    return one(_checked(call, _last_check(found[0])) | times)
+    if not p.name:
+        return _list(call, await _found(call, p))
+    found = await call.node.domains.get(call.caller.account.id, p.name)
+    times = {"gmtCreated": wall(found.created, call.node.zone), "gmtUpdated": wall(found.updated, call.node.zone)}
+    return one(_checked(call, _last_check(found)) | times)
 
 
 @endpoint(
@@ -226,7 +238,7 @@ async def check_domain(call: ApiCall, p: OneDomain) -> Info:
 
 
 @endpoint("domain/verify", raises=[Code.DOMAIN_UNKNOWN])
-async def verify_domain(call: ApiCall, p: VerifyDomain) -> Info:
+async def verify_domain(call: ApiCall, p: OneDomain) -> Info:
     """The same as `domain/checkConfig`."""
     checked = await _check(call, p.name)
     status = {"domain": checked.domain.name, "status": status_word(checked.domain.verified)}
@@ -234,7 +246,7 @@ async def verify_domain(call: ApiCall, p: VerifyDomain) -> Info:
 
 
 @endpoint("domain/dkim/update", raises=[Code.DOMAIN_UNKNOWN], unavailable=Code.DOMAIN_NOT_UPDATED)
-async def renew_key(call: ApiCall, p: VerifyDomain) -> Info:
+async def renew_key(call: ApiCall, p: OneDomain) -> Info:
     """Make a new DKIM key for a sending domain, under a new selector.
 
     The domain is unverified until the new record was seen.

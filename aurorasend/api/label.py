@@ -12,7 +12,7 @@ from aurorasend import label
 from aurorasend.clock import wall
 from aurorasend.codes import Code
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint, one, page
-from aurorasend.fields import Field, Limit, Start, integer, text
+from aurorasend.fields import Field, Limit, Start, number, text
 from aurorasend.store import label as rows
 from aurorasend.store.label import Label
 
@@ -20,7 +20,7 @@ LabelId = Annotated[
     int,
     Field(
         "labelId",
-        integer(1),
+        number(1),
         empty=Code.LABEL_ID_EMPTY,
         invalid=Code.LABEL_ID_INVALID,
         doc="Number of the label, as `add` and `list` tell it.",

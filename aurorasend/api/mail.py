@@ -5,9 +5,6 @@ parameters are declared in mail_fields; what is here is the order in which they 
 the v1 spelling of the answers (§11).
 """
 
-import zlib
-from base64 import b64decode
-from binascii import Error as BadEncoding
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,10 +12,11 @@ from typing import Protocol
 
 import msgspec
 
-from aurorasend import list_send, template, variable
+from aurorasend import label, list_send, template, variable
 from aurorasend.account import ApiUser
 from aurorasend.api import mail_fields as f
-from aurorasend.api.mail_values import MAX_LISTS, Headers
+from aurorasend.api import mail_values as v
+from aurorasend.api.mail_values import Headers
 from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Content, Mailbox, Target
@@ -31,7 +29,6 @@ from aurorasend.submission import Submission
 from aurorasend.template import Template
 from aurorasend.xsmtpapi import XSmtpApi
 
-MAX_UNPACKED = 32 << 20  # ours: octets of one body behind gzip, as large as a whole request may be
 NOTHING = XSmtpApi()
 
 
@@ -61,6 +58,7 @@ class SendMail(f.Checked):
     request_key: f.RequestId = ""
     return_ids: f.ReturnIds = True
     notification: f.Notification = False
+    receipt_to: f.ReceiptTo = ""
     use_address_list: f.UseAddressList = False
     gzip: f.Gzip = False
 
@@ -76,9 +74,10 @@ class SendMail(f.Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SendMailV1(SendMail):
-    """spec §11: files in fields of any name; emailIds only when asked for; addresses beside lists."""
+    """spec §11: html is required; files in fields of any name; emailIds only when asked for; addresses beside lists."""
 
     lists: f.ToListsV1 = ()
+    html: f.HtmlV1 = None
     attachments: f.AnyFiles = ()
     return_ids: f.ReturnIds = False
 
@@ -105,6 +104,7 @@ class SendTemplate(f.Checked):
     request_key: f.RequestId = ""
     return_ids: f.ReturnIds = True
     notification: f.Notification = False
+    receipt_to: f.ReceiptTo = ""
     use_address_list: f.UseAddressList = False
     invoke_name: f.InvokeName
 
@@ -154,15 +154,13 @@ class Sending(Protocol):
     def return_ids(self) -> bool: ...
     @property
     def notification(self) -> bool: ...
+    @property
+    def receipt_to(self) -> str: ...
 
 
 # -- endpoints
 
-_SEND = (
-    Code.EMBEDDED_COUNT,
-    Code.HTML_NOT_GZIP,
-    Code.PLAIN_NOT_GZIP,
-)
+_SEND = (Code.EMBEDDED_COUNT, Code.HTML_NOT_GZIP, Code.PLAIN_NOT_GZIP)
 _LISTS = (
     Code.ADDRESS_LIST_TASK_CREATED,
     Code.ADDRESS_LIST_TASK_NOT_CREATED,
@@ -297,16 +295,34 @@ ENDPOINTS = (send, send_v1, send_template, send_template_v1, task_info)
 
 
 async def _read(call: ApiCall, p: SendMail) -> Submission:
-    submission = read_submission(call.caller, p)
-    if call.caller.content_match:
-        submission = msgspec.structs.replace(submission, matches=await matches(call, submission.content))
-    return submission
+    return await matched(call, read_submission(call.caller, p))
 
 
 async def _read_template(call: ApiCall, p: SendTemplate) -> Submission:
     account_id, email_type = call.caller.account.id, call.caller.email_type
-    found = await call.node.store.read(lambda tx: template.usable(tx, account_id, p.invoke_name, email_type))
-    return read_template_submission(call.caller, p, found)
+
+    async def unit(tx: Tx) -> Template:
+        await check_label(tx, account_id, p.label_id)
+        return await template.usable(tx, account_id, p.invoke_name, email_type)
+
+    return await matched(call, read_template_submission(call.caller, p, await call.node.store.read(unit)))
+
+
+async def matched(call: ApiCall, submission: Submission) -> Submission:
+    """With the verdict of content matching, where the API user has that on (spec §12)."""
+    caller, content = call.caller, submission.content
+    if not caller.content_match:
+        return submission
+    approved = await call.node.store.read(lambda tx: template.approved(tx, caller.account.id, caller.email_type))
+    body = content.html or content.plain or ""
+    fits = any(template.fits(each, content.subject, body) for each in approved)
+    return msgspec.structs.replace(submission, matches=fits)
+
+
+async def check_label(tx: Tx, account_id: int, label_id: int) -> None:
+    """Of the objects that a request names the label comes first (conventions.md §11, step 9). Raises Refused (40106)."""
+    if label_id:
+        await label.get(tx, account_id, label_id)
 
 
 async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
@@ -316,6 +332,7 @@ async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
         return submission
 
     async def unit(tx: Tx) -> list[bool]:
+        await check_label(tx, account_id, submission.label_id)
         return [await contacts.find(tx, account_id, each.lower()) is not None for each in given]
 
     known = await call.node.store.read(unit)
@@ -323,7 +340,7 @@ async def _beside_lists(call: ApiCall, submission: Submission) -> Submission:
     others = tuple(Target(each) for each, is_list in zip(given, known, strict=True) if not is_list)
     if not lists:
         raise Refused(Code.LIST_ALIAS_UNKNOWN, given[0])
-    if len(lists) > MAX_LISTS:
+    if len(lists) > v.MAX_LISTS:
         raise Refused(Code.LIST_TOO_MANY)
     return msgspec.structs.replace(submission, lists=lists, targets=others)
 
@@ -334,11 +351,18 @@ async def _accept_or_repeat(call: ApiCall, p: Sending, submission: Awaitable[Sub
     try:
         found = await submission
     except Refused:
-        known = p.request_key and await call.node.submissions.repeated(call.caller, p.request_key, content_hash(p))
-        if not known:
-            raise
-        return known.info
+        if (known := await repeated(call, p)) is not None:
+            return known
+        raise
     return await _accept(call, found)
+
+
+async def repeated(call: ApiCall, p: Sending) -> Info | None:
+    """The answer to the first request of this sendRequestId, if there was one. Raises Refused (40000)."""
+    if not p.request_key:
+        return None
+    known = await call.node.submissions.repeated(call.caller, p.request_key, content_hash(p))
+    return None if known is None else known.info
 
 
 async def _accept(call: ApiCall, submission: Submission) -> Info:
@@ -355,16 +379,6 @@ def _answer(info: Info) -> Info | Answer:
     return Answer(Code.ADDRESS_LIST_TASK_CREATED, info) if "maillistTaskId" in info else info
 
 
-async def matches(call: ApiCall, content: Content) -> bool:
-    """spec §12."""
-
-    async def unit(tx: Tx) -> list[Template]:
-        return await template.approved(tx, call.caller.account.id, call.caller.email_type)
-
-    body = content.html or content.plain or ""
-    return any(template.fits(each, content.subject, body) for each in await call.node.store.read(unit))
-
-
 def _v1(info: Info) -> Info:
     if "maillistTaskId" in info:
         return {"mail_list_task_id_list": info["maillistTaskId"]}
@@ -376,8 +390,8 @@ def _v1(info: Info) -> Info:
 
 def read_submission(caller: ApiUser, p: SendMail) -> Submission:
     """What `p` hands over. Raises Refused for bodies that are not the gzip they should be."""
-    html = _unpacked(p.html, p.gzip, Code.HTML_NOT_GZIP)
-    plain = _unpacked(p.plain, p.gzip, Code.PLAIN_NOT_GZIP)
+    html = v.unpacked(p.html, p.gzip, Code.HTML_NOT_GZIP)
+    plain = v.unpacked(p.plain, p.gzip, Code.PLAIN_NOT_GZIP)
     images = [
         Attachment(image.name, image.content_type, image.data, cid)
         for image, cid in zip(p.embedded_images, p.embedded_cids, strict=True)
@@ -427,6 +441,7 @@ def content_of(caller: ApiUser, p: Sending, subject: str, bodies: Bodies) -> Con
         cc=p.cc,
         headers=_without_reply_to(p.headers) if p.reply_to else p.headers,
         notification=p.notification,
+        receipt_to=p.receipt_to,
         pubsub=x.pubsub,
         section=x.section,
         track_open=is_html and _either(x.track_open, caller.open),
@@ -460,7 +475,7 @@ def submission_of(caller: ApiUser, p: Sending, content: Content, attachments: tu
 
 def _check_filled(x: XSmtpApi, content: Content) -> None:
     """Raises Refused (40813, that of a value over 1 MiB) for variables that would make a mail of many MiB."""
-    body = f"{content.html or content.plain or ''}{content.summary or ''}"
+    body = f"{content.html or ''}{content.plain or ''}{content.summary or ''}"
     rows, section = ((x.pubsub,), {}) if x.pubsub else (x.variables, x.section)
     try:
         variable.check_filled(content.subject, body, rows, section)
@@ -480,20 +495,3 @@ def _either(asked: bool | None, otherwise: bool) -> bool:
 
 def _without_reply_to(headers: Headers) -> Headers:
     return tuple([(name, value) for name, value in headers if name.lower() != "reply-to"])
-
-
-def _unpacked(body: str | None, gzip: bool, code: Code) -> str | None:
-    """spec §9.7. A form that was not percent-encoded has blanks for `+`."""
-    if body is None or not gzip:
-        return body
-    try:
-        packed = b64decode("".join(body.strip().replace(" ", "+").split()), validate=True)
-        unpacker = zlib.decompressobj(wbits=31)
-        octets = unpacker.decompress(packed, MAX_UNPACKED)
-        if not unpacker.eof or unpacker.unused_data:
-            raise Refused(code, "cut short, too large, or more than one gzip stream")
-        if b"\0" in octets:
-            raise Refused(code, "NUL is not allowed")
-        return octets.decode()
-    except (BadEncoding, ValueError, zlib.error) as problem:
-        raise Refused(code) from problem

@@ -185,6 +185,18 @@ Html = Annotated[
         example="<p>Thank you, your order is on its way.</p>",
     ),
 ]
+HtmlV1 = Annotated[
+    str | None,
+    Field(
+        "html",
+        text(strip=False),
+        empty=Code.CONTENT_EMPTY,
+        invalid=Code.HTML_INVALID,
+        required=lambda _: True,
+        doc="HTML body, may hold `%variables%`; a text without markup will do.",
+        example="<p>Thank you, your order is on its way.</p>",
+    ),
+]
 Plain = Annotated[
     str | None,
     Field(
@@ -356,6 +368,17 @@ Notification = Annotated[
         invalid=Code.RECEIPT_INVALID,
         doc="Ask for a read receipt.",
         example="false",
+    ),
+]
+ReceiptTo = Annotated[
+    str,
+    Field(
+        "dispositionNotificationTo",
+        v.address,
+        empty=Code.RECEIPT_EMPTY,
+        invalid=Code.RECEIPT_INVALID,
+        doc="Ask for a read receipt to this address; the older form of `useNotification`.",
+        example="receipts@example.com",
     ),
 ]
 UseAddressList = Annotated[

@@ -4,6 +4,9 @@ Always: what goes into a header is free of control characters and line breaks of
 """
 
 import re
+import zlib
+from base64 import b64decode
+from binascii import Error as BadEncoding
 
 import msgspec
 
@@ -26,8 +29,9 @@ MAX_SUMMARY = 200  # octets, code 40878
 MAX_TAGS = 5
 MAX_TAG = 50  # characters
 MAX_HEADERS = 65_536  # ours: octets of the whole value; mode C has 1024
+MAX_UNPACKED = 32 << 20  # ours: octets of one body behind gzip, as large as a whole request may be
 MAX_NUMBER = 2**63 - 1  # what the store can hold; larger ones are unknown as well
-NOTHING = -1  # the number of no label and no list send
+NOTHING = -1  # the number of no label, list send or SMS template
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -38,10 +42,17 @@ def _mailbox(given: str) -> Mailbox:
     if is_address(given):
         return Mailbox(given)
     try:
-        name, address = parse_mailbox(given)
+        named = parse_mailbox(given)
     except BadAddress as problem:
         raise Trouble(Kind.INVALID, str(problem)) from problem
-    return Mailbox(address, name)
+    return Mailbox(named.address, named.name)
+
+
+@parser(schema={"type": "string"})
+def address(given: str) -> str:
+    if not is_address(given):
+        raise Trouble(Kind.INVALID)
+    return given
 
 
 @parser(Kind.TOO_LONG, schema={"type": "string", "maxLength": MAX_FROM})
@@ -126,7 +137,7 @@ def summary_text(given: str) -> str:
 
 @parser(schema={"type": "integer"})
 def number_of(given: str) -> int:
-    """NOTHING for one that no label can have: it is unknown (40106), not malformed."""
+    """NOTHING for one that nothing can have: it is unknown (40106, 431), not malformed."""
     if not _integer(given):
         raise Trouble(Kind.INVALID)
     return number if 0 < (number := int(given)) <= MAX_NUMBER else NOTHING
@@ -182,8 +193,9 @@ def xsmtpapi_value(given: str) -> XSmtpApi:
 
 
 def files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
-    """A path as text is what clients send that mean to send a file (PHP's "@./test.txt", spec §9.2)."""
-    if given.strip():
+    """A path as text is what clients send that mean to send a file (PHP's "@./test.txt", spec §9.2); an empty array in
+    JSON means none."""
+    if given.strip() not in ("", "[]"):
         raise Refused(Code.ATTACHMENT_INVALID)
     read = [attachment.read(part.name, part.content_type, part.data) for part in parts]
     return tuple([file for file in read if file])
@@ -191,4 +203,22 @@ def files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
 
 def other_files(parts: tuple[File, ...], given: str) -> tuple[Attachment, ...]:
     """Of fields of any name, but for those that have a meaning of their own."""
-    return files(tuple([part for part in parts if part.field.lower() != "embeddedimage"]), given)
+    return files(tuple([part for part in parts if part.plain_field != "embeddedimage"]), given)
+
+
+def unpacked(body: str | None, gzip: bool, code: Code) -> str | None:
+    """What is behind base64 and gzip (spec §9.7), refused with `code` if it is not that. A form that was not percent-encoded
+    has blanks for `+`."""
+    if body is None or not gzip:
+        return body
+    try:
+        packed = b64decode("".join(body.strip().replace(" ", "+").split()), validate=True)
+        unpacker = zlib.decompressobj(wbits=31)
+        octets = unpacker.decompress(packed, MAX_UNPACKED)
+        if not unpacker.eof or unpacker.unused_data:
+            raise Refused(code, "cut short, too large, or more than one gzip stream")
+        if b"\0" in octets:
+            raise Refused(code, "NUL is not allowed")
+        return octets.decode()
+    except (BadEncoding, ValueError, zlib.error) as problem:
+        raise Refused(code) from problem

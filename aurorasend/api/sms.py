@@ -10,16 +10,16 @@ from urllib.parse import unquote
 import msgspec
 
 from aurorasend import phone, sms_text
+from aurorasend.api.mail_values import number_of
 from aurorasend.carrier import Parameters
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import Answer, Auth, Call, Frequency, Info, SmsCall, endpoint
-from aurorasend.fields import Field, Kind, Trouble, integer, parser, text
+from aurorasend.fields import Field, Kind, Trouble, parser, text
 from aurorasend.sms import SmsAccepted, SmsSubmission, SmsTarget
 
 MAX_VARIABLE = 32  # characters of a value, sms.md §3.2
 MAX_VARIABLES = 200  # ours: a text of 500 characters has room for fewer
 MAX_CUSTOM = 128  # sms.md §3.3
-MAX_ID = 2**53 - 1  # the largest that every JSON reader keeps exact
 INTERNATIONAL = 2  # msgType
 _LINK = re.compile("https?://", re.IGNORECASE)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -81,7 +81,7 @@ TemplateId = Annotated[
     int,
     Field(
         "templateId",
-        integer(-MAX_ID, MAX_ID),
+        number_of,
         empty=Code.SMS_TEMPLATE_EMPTY,
         invalid=Code.SMS_TEMPLATE_EMPTY,
         aliases=("template_id",),
@@ -166,8 +166,9 @@ class Nothing:
 
 
 def is_sms(raw: Parameters) -> bool:
-    """Whether a request to mail/send is meant for us: a vendor SDK posts SMS there (wire-notes §11)."""
-    return bool(raw.text("smsUser", "sms_user"))
+    """Whether a request to mail/send is meant for us: a vendor SDK posts SMS there (wire-notes §11). Who gives an API_USER
+    sends a mail."""
+    return bool(raw.text("smsUser", "sms_user")) and not raw.text("apiUser", "api_user")
 
 
 # Every endpoint of smsapi/ has no prefix (conventions.md §2); what cannot be read is the caller's 441 (sms.md §18.2).

@@ -5,10 +5,11 @@ from datetime import timezone
 from typing import Annotated, Any
 
 from aurorasend import clock, sms_template, sms_text
-from aurorasend.api.sms import MAX_ID, sms_endpoint
+from aurorasend.api.mail_values import number_of
+from aurorasend.api.sms import sms_endpoint
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import Info, SmsCall
-from aurorasend.fields import Field, Kind, Trouble, integer, parser, text
+from aurorasend.fields import Field, Kind, Trouble, line, parser, text
 from aurorasend.sms_template import SmsTemplate, Stat, Wanted
 
 STATS = {Stat.DRAFT: "Draft", Stat.REJECTED: "Rejected", Stat.PENDING: "Pending review", Stat.APPROVED: "Approved"}
@@ -38,7 +39,7 @@ TemplateId = Annotated[
     int,
     Field(
         "templateIdStr",
-        integer(-MAX_ID, MAX_ID),
+        number_of,
         empty=Code.SMS_TEMPLATE_EMPTY,
         invalid=Code.SMS_TEMPLATE_EMPTY,
         aliases=("templateId", "template_id"),
@@ -50,7 +51,7 @@ Name = Annotated[
     str,
     Field(
         "templateName",
-        text(sms_template.MAX_NAME),
+        line(sms_template.MAX_NAME),
         empty=Code.TEMPLATE_NAME_EMPTY,
         invalid=Code.TEMPLATE_NAME_INVALID,
         too_long=Code.TEMPLATE_NAME_INVALID,

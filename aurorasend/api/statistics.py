@@ -1,9 +1,12 @@
 """statday/list, stathour/list, invalidstat/list (data.md §2, §3, §4). Called by endpoint. Calls statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Annotated
+
+import msgspec
 
 from aurorasend import statistics
 from aurorasend.api.data_fields import ApiUserList, DomainList, LabelIdList, LabelNameList, Ranged
@@ -37,6 +40,42 @@ CLASSES = (
     "senderOrRecipientRejected",
     "others",
 )
+NUMBERS = (
+    "requestNum",
+    "deliveredNum",
+    "clickNum",
+    "openNum",
+    "bounceNum",
+    "spamReportedNum",
+    "unsubscribeNum",
+    "uniqueOpensNum",
+    "uniqueClicksNum",
+    "invalidEmailsNum",
+)
+PERCENTS = (
+    "deliveredPercent",
+    "clickPercent",
+    "openPercent",
+    "bouncePercent",
+    "spamReportedPercent",
+    "unsubscribePercent",
+    "uniqueOpensPercent",
+    "uniqueClicksPercent",
+    "invalidEmailsPercent",
+    "openRatePercent",
+)
+_UNIQUE_CLICKS_PERCENT = len(NUMBERS) + PERCENTS.index("uniqueClicksPercent")
+
+
+def _row(name: str, *fields: str) -> Callable[..., msgspec.Struct]:
+    """A row of an answer: no page bounds how many there are, and a struct costs a third of a dictionary."""
+    return msgspec.defstruct(name, fields, frozen=True, gc=False)
+
+
+DayRow = _row("DayRow", "sendDate", "apiUser", "domain", "labelId", "labelName", *NUMBERS, *PERCENTS)
+# Both spellings are told, data.md §3.
+HourRow = _row("HourRow", "sendDate", "sendHour", "apiUser", "labelId", "labelName", "uniqueClickspercent", *NUMBERS, *PERCENTS)
+InvalidRow = _row("InvalidRow", "sendDate", "apiUser", "domain", "labelId", "labelName", *CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +115,7 @@ async def by_day(call: ApiCall, p: ByDay) -> Info:
         total = await call.node.store.read(lambda tx: statistics.total(tx, account_id, asked, hours))
         return {"dataList": summed(total)}
     found = await read_lines(call, asked, Grain.DAY)
-    return {"dataList": [{**of_day(line), **counted(line)} for line in found]}
+    return {"dataList": [DayRow(*of_day(line), *shown(line.counts)) for line in found]}
 
 
 @endpoint("stathour/list")
@@ -86,9 +125,7 @@ async def by_hour(call: ApiCall, p: ByHour) -> Info:
     An hour without a request has no row.
     """
     found = await read_lines(call, asked_of(call, p), Grain.HOUR)
-    shown = [(of_hour(line), counted(line)) for line in found]
-    # Both spellings are told, data.md §3.
-    return {"dataList": [{**of, "uniqueClickspercent": counts["uniqueClicksPercent"], **counts} for of, counts in shown]}
+    return {"dataList": [hour_row(line) for line in found]}
 
 
 @endpoint("invalidstat/list")
@@ -98,80 +135,57 @@ async def invalid(call: ApiCall, p: ByDay) -> Info:
     account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
     if p.aggregate:
         total = await call.node.store.read(lambda tx: statistics.total_invalid(tx, account_id, asked, hours))
-        return {"dataList": classes(total)}
+        return {"dataList": dict(zip(CLASSES, total, strict=True))}
     found = await read_lines(call, asked, Grain.INVALID_DAY)
-    return {"dataList": [{**of_day(line), **classes(line.counts)} for line in found]}
+    return {"dataList": [InvalidRow(*of_day(line), *line.counts) for line in found]}
 
 
-def of_day(line: Line) -> Info:
-    return {
-        "sendDate": _date(line.bucket),
-        "apiUser": line.api_user,
-        "domain": line.domain,
-        "labelId": line.label_id,
-        "labelName": line.label or None,
-    }
+def of_day(line: Line) -> tuple[object, ...]:
+    return (_date(line.bucket), line.api_user, line.domain, line.label_id, line.label or None)
 
 
-def of_hour(line: Line) -> Info:
+def hour_row(line: Line) -> msgspec.Struct:
     day, hour = divmod(line.bucket, 24)
-    return {
-        "sendDate": _date(day),
-        "sendHour": hour,
-        "apiUser": line.api_user,
-        "labelId": line.label_id,
-        "labelName": line.label,
-    }
+    counts = shown(line.counts)
+    return HourRow(_date(day), hour, line.api_user, line.label_id, line.label, counts[_UNIQUE_CLICKS_PERCENT], *counts)
 
 
-def counted(line: Line) -> Info:
-    counts = Counts._make(line.counts)
-    return {**numbers(counts), **percents(counts)}
-
-
-def numbers(counts: Counts) -> Info:
-    return {
-        "requestNum": counts.requested,
-        "deliveredNum": counts.delivered,
-        "clickNum": counts.clicks,
-        "openNum": counts.opens,
-        "bounceNum": counts.bounced,
-        "spamReportedNum": counts.complaints,
-        "unsubscribeNum": counts.unsubscribed,
-        "uniqueOpensNum": counts.unique_opens,
-        "uniqueClicksNum": counts.unique_clicks,
-        "invalidEmailsNum": counts.invalid,
-    }
-
-
-def percents(counts: Counts) -> Info:
-    """data.md §2.3"""
-    return {
-        "deliveredPercent": percent(counts.delivered, counts.requested),
-        "clickPercent": percent(counts.clicks, counts.delivered),
-        "openPercent": percent(counts.opens, counts.delivered),
-        "bouncePercent": percent(counts.bounced, counts.requested),
-        "spamReportedPercent": percent(counts.complaints, counts.delivered),
-        "unsubscribePercent": percent(counts.unsubscribed, counts.delivered),
-        "uniqueOpensPercent": percent(counts.unique_opens, counts.delivered),
-        "uniqueClicksPercent": percent(counts.unique_clicks, counts.delivered),
-        "invalidEmailsPercent": percent(counts.invalid, counts.requested),
-        "openRatePercent": percent(counts.unique_clicks, counts.unique_opens),
-    }
+def shown(counts: Sequence[int]) -> tuple[float | int, ...]:
+    """NUMBERS and PERCENTS (data.md §2.3)."""
+    requested, delivered, bounced, invalid, opens, clicks, unique_opens, unique_clicks, complaints, unsubscribed = counts
+    return (
+        requested,
+        delivered,
+        clicks,
+        opens,
+        bounced,
+        complaints,
+        unsubscribed,
+        unique_opens,
+        unique_clicks,
+        invalid,
+        percent(delivered, requested),
+        percent(clicks, delivered),
+        percent(opens, delivered),
+        percent(bounced, requested),
+        percent(complaints, delivered),
+        percent(unsubscribed, delivered),
+        percent(unique_opens, delivered),
+        percent(unique_clicks, delivered),
+        percent(invalid, requested),
+        percent(unique_clicks, unique_opens),
+    )
 
 
 def summed(counts: Counts) -> Info:
     """Three names lose their plural, and openRatePercent is not told (data.md §2.2)."""
-    shown = {**numbers(counts), **percents(counts)}
-    del shown["openRatePercent"]
+    told = dict(zip((*NUMBERS, *PERCENTS), shown(counts), strict=True))
+    del told["openRatePercent"]
     singular = {"uniqueOpensNum": "uniqueOpenNum", "uniqueClicksNum": "uniqueClickNum", "invalidEmailsNum": "invalidEmailNum"}
-    return {singular.get(name, name): value for name, value in shown.items()}
+    return {singular.get(name, name): value for name, value in told.items()}
 
 
-def classes(counts: Sequence[int]) -> Info:
-    return dict(zip(CLASSES, counts, strict=True))
-
-
+@lru_cache(maxsize=512)
 def _date(day: int) -> str:
     """Of a bucket, which is in the API's zone already."""
     return date.fromordinal(_EPOCH + day).isoformat()

@@ -11,39 +11,33 @@ from datetime import timezone
 from typing import Annotated
 
 from aurorasend import tracking_domain
-from aurorasend.address import BadAddress
 from aurorasend.carrier import File
 from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
-from aurorasend.domain import domain_name
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint, one, page
-from aurorasend.fields import Field, FileField, Kind, Limit, Start, Trouble, integer, parser, text
+from aurorasend.fields import Field, FileField, Kind, Limit, Start, Trouble, host, integer, parser, text
 from aurorasend.store import tracking_domain as rows
 from aurorasend.store.tracking_domain import Certificate, TrackingDomain
 from aurorasend.tracking_domain import BadCertificate, read_certificate
 
 
-@parser(Kind.TOO_LONG, schema={"type": "string", "format": "hostname", "maxLength": tracking_domain.MAX_NAME})
-def host(given: str) -> str:
-    if len(given) > tracking_domain.MAX_NAME:
-        raise Trouble(Kind.TOO_LONG)
-    try:
-        return domain_name(given)
-    except BadAddress as problem:
-        raise Trouble(Kind.INVALID) from problem
+def _items(given: str) -> list[str]:
+    found = [item.strip() for item in text().read(given).split(";") if item.strip()]
+    if not found:
+        raise Trouble(Kind.EMPTY)
+    return found
 
 
-@parser()
+@parser(Kind.EMPTY)
 def hosts(given: str) -> frozenset[str]:
     """What is no name of a host is the name of none."""
-    return frozenset(name.strip().lower() for name in text().read(given).split(";") if name.strip())
+    return frozenset(map(str.lower, _items(given)))
 
 
-@parser()
+@parser(Kind.EMPTY)
 def numbers(given: str) -> frozenset[int]:
     """What is no number is the number of none."""
-    parts = [part.strip() for part in given.split(";")]
-    return frozenset(int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) <= 18)
+    return frozenset(int(item) for item in _items(given) if item.isascii() and item.isdecimal() and len(item) <= 18)
 
 
 def _pem(code: Code) -> Callable[[tuple[File, ...], str], str]:
@@ -58,7 +52,7 @@ def _pem(code: Code) -> Callable[[tuple[File, ...], str], str]:
 
 _HOST = Field(
     "name",
-    host,
+    host(tracking_domain.MAX_NAME),
     empty=Code.DOMAIN_EMPTY,
     invalid=Code.DOMAIN_INVALID,
     too_long=Code.DOMAIN_LENGTH,
@@ -177,10 +171,10 @@ async def add_tracking_domain(call: ApiCall, p: AddTrackingDomain) -> Info:
 
     It is used when its CNAME was seen: create the record, then call `trackDomain/checkConfig`.
     """
-    account_id, now_us = call.caller.account.id, call.node.clock.now_us()
+    account, now_us = call.caller.account, call.node.clock.now_us()
     certificate = _certificate(call, p.chain, p.key, p.host, Code.DOMAIN_NOT_CREATED)
-    limit = call.node.settings.tracking.per_account
-    made = await call.node.store.write(lambda tx: tracking_domain.add(tx, account_id, p.host, certificate, limit, now_us))
+    limit = call.node.settings.tracking.per_account if account.tracking_limit is None else account.tracking_limit
+    made = await call.node.store.write(lambda tx: tracking_domain.add(tx, account.id, p.host, certificate, limit, now_us))
     return one(shown(made, call))
 
 

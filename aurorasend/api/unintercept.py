@@ -7,7 +7,7 @@ from typing import Annotated
 from aurorasend import suppression
 from aurorasend.api.block import AddressOrDomain, delete_of, halves, keys_of
 from aurorasend.api.bounce import listed
-from aurorasend.api.data_fields import DomainKey, Email
+from aurorasend.api.data_fields import DomainKey, OnlyEmail
 from aurorasend.clock import wall
 from aurorasend.codes import Code
 from aurorasend.endpoint import ApiCall, Info, changed, endpoint
@@ -27,7 +27,7 @@ AnyScope = Annotated[str, replace(_SCOPE, doc="Only entries for this API_USER, o
 class ListAllowed:
     api_user: AnyScope = ""
     domain: DomainKey = ""
-    email: Email = ""
+    email: OnlyEmail = ""
     start: Start = 0
     limit: Limit = 100
 
@@ -35,8 +35,8 @@ class ListAllowed:
 @dataclass(frozen=True, kw_only=True)
 class OneAllowed:
     api_user: Scope = suppression.ALL
-    email: AddressOrDomain = ""
     domain: DomainKey = ""
+    email: AddressOrDomain = ""
 
 
 @endpoint("unintercept/list")

@@ -77,7 +77,8 @@ async def get_configuration(call: ApiCall, p: Nothing) -> Info:
 
 def _masked(phone: str) -> str:
     """Without its middle digits, as is told of a number that nobody verified (management.md §9.1)."""
-    return f"{phone[:3]}****{phone[-4:]}" if len(phone) >= 10 else phone
+    first, last = (3, 4) if len(phone) >= 10 else (len(phone) // 4, len(phone) // 4)
+    return f"{phone[:first]}****{phone[len(phone) - last :]}" if phone else ""
 
 
 ENDPOINTS = (get_user_info, get_configuration)

@@ -67,12 +67,9 @@ _EVENT = Field(
 )
 Url = Annotated[str, _URL]
 AnyUrl = Annotated[str, replace(_URL, empty=None, doc="The current URL; any without it.")]
-PartOfUrl = Annotated[
-    str,
-    Field(
-        "url", text(), invalid=Code.WEBHOOK_URL_INVALID, doc="Only those whose URL holds this text.", example="hooks.example.com"
-    ),
-]
+_URL_TEXT = replace(_URL, parser=text(), empty=None)
+ThatUrl = Annotated[str, replace(_URL_TEXT, doc="The URL; any without it.")]
+PartOfUrl = Annotated[str, replace(_URL_TEXT, doc="Only those whose URL holds this text.", example="hooks.example.com")]
 Category = Annotated[str, _CATEGORY]
 OnlyCategory = Annotated[str, replace(_CATEGORY, empty=None, doc="Only those of this API_USER, or of `all`.")]
 Events = Annotated[str, _EVENT]
@@ -80,7 +77,7 @@ SomeEvents = Annotated[str, replace(_EVENT, empty=None, doc=f"{_EVENT.doc} Witho
 OnlyEvents = Annotated[str, replace(_EVENT, empty=None, doc=f"Only those that hold one of these events: {_EVENT_LIST}.")]
 NewCategory = Annotated[
     str,
-    replace(_CATEGORY, wire="newCategoryName", empty=Code.WEBHOOK_GROUP_INVALID, doc="The new category.", example="shopmail01"),
+    replace(_CATEGORY, wire="newCategoryName", doc="The new category.", example="shopmail01"),
 ]
 NewUrl = Annotated[str, replace(_URL, wire="newUrl", doc="The new URL.", example="https://hooks.example.com/new")]
 NewEvents = Annotated[str, replace(_EVENT, wire="newEvent", doc="The new events.", example="1,4", sampled=True)]
@@ -123,7 +120,7 @@ class UpdateWebhook:
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteWebhook:
-    url: AnyUrl = ""
+    url: ThatUrl = ""
     category: Category
     events: Events
 

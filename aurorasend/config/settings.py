@@ -142,6 +142,11 @@ class Api:
         "",
         "URL under which the outside reaches this installation; empty means the first HTTP listener.",
     )
+    unbounced_allowed: bool = setting(  # contract data §7.2
+        SWITCH,
+        "true",
+        "Whether an address that `bounce/delete` takes off the bounce list is kept off it by an entry of the allow list.",
+    )
 
 
 @dataclass(frozen=True)
@@ -335,7 +340,7 @@ class Limits:
     query_per_minute: int = setting(  # contract conventions §8
         number(1, 10**9),
         "4000",
-        "Calls of data/emailStatus by an API user in 60 seconds (50000).",
+        "Calls of one endpoint, sends apart, by an API user in 60 seconds (50000).",
     )
     send_per_minute: int = setting(  # contract conventions §8
         number(1, 10**9),
@@ -347,6 +352,11 @@ class Limits:
         number(0, 10**9),
         "200",
         "Recipients a day of a test API user, and of a test domain (40913).",
+    )
+    private_sources: bool = setting(  # contract management §11.1
+        SWITCH,
+        "true",
+        "Whether an account's IP allowlist may name private networks (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16).",
     )
     key_grace: timedelta = setting(TOLERANCE, "15m", "How long a replaced API key still works.")  # contract conventions §3.3
     request_id_window: timedelta = setting(DURATION, "1h", "How long a `sendRequestId` is remembered.")  # contract mail §9.5

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import bindparam, select
 
+from aurorasend.store import schema
 from aurorasend.store.schema import account as accounts
 from aurorasend.store.schema import api_user as api_users
 from aurorasend.store.schema import domain as domains
@@ -30,6 +31,7 @@ _ACCOUNT = (
     accounts.c.template_limit,
     accounts.c.domain_limit,
     accounts.c.api_user_limit,
+    accounts.c.tracking_limit,
     accounts.c.manual_audit,
 )
 ACCOUNT_COLUMNS = len(_ACCOUNT)  # leading columns of every row below that names an account
@@ -65,12 +67,16 @@ _SMS_USER = compiled(
 _BY_NAME = compiled(select(*_ACCOUNT).where(accounts.c.name == bindparam("account_name")), "account_name")
 _ALL = compiled(select(*_ACCOUNT).order_by(accounts.c.id))
 _IP_ENTRIES = Statement("SELECT entry FROM ip_entry WHERE account_id = $1 ORDER BY id")
+_NO_IP_ENTRIES = Statement("DELETE FROM ip_entry WHERE account_id = $1")
 _LOCK = Statement(sqlite="SELECT 1 FROM account WHERE id = $1", postgres="SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE")
 _DOMAIN = Statement("SELECT id, name, (verified & 7) = 7, type FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
 _DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector, type FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
 _DOMAIN_KEYS = Statement("SELECT name, selector, rsa_key, ed25519_key FROM domain WHERE account_id = $1 AND id = $2")
 _REGISTERED = Statement("SELECT address FROM test_recipient WHERE account_id = $1 AND address IN texts($2)")
+_TEST_RECIPIENTS = Statement("SELECT address FROM test_recipient WHERE account_id = $1 ORDER BY address")
+_NO_TEST_RECIPIENTS = Statement("DELETE FROM test_recipient WHERE account_id = $1")
 _SPEND = Statement("UPDATE account SET balance = balance - $2 WHERE id = $1 AND balance >= $2")
+_REFUND = Statement("UPDATE account SET balance = balance + $2 WHERE id = $1 AND check_balance = 1")
 _ADD_QUOTA = Statement(
     "INSERT INTO quota (account_id, day, used) VALUES ($1, $2, $3) ON CONFLICT (account_id, day) "
     "DO UPDATE SET used = quota.used + $3 RETURNING used"
@@ -107,7 +113,7 @@ async def options(tx: Tx, account_id: int, columns: Sequence[str]) -> Row | None
     return await tx.row(Statement(f"SELECT {', '.join(columns)} FROM account WHERE id = $1"), account_id)
 
 
-async def set_options(tx: Tx, account_id: int, values: Mapping[str, int | None]) -> int:
+async def set_options(tx: Tx, account_id: int, values: Mapping[str, int | str | None]) -> int:
     """How many accounts were changed. The keys of `values` are columns of the table, not text from outside."""
     assignments = ", ".join(f"{column} = ${number}" for number, column in enumerate(values, 2))
     return await tx.run(Statement(f"UPDATE account SET {assignments} WHERE id = $1"), account_id, *values.values())
@@ -115,6 +121,13 @@ async def set_options(tx: Tx, account_id: int, values: Mapping[str, int | None])
 
 async def ip_entries(tx: Tx, account_id: int) -> list[str]:
     return [row[0] for row in await tx.rows(_IP_ENTRIES, account_id)]
+
+
+async def set_ip_entries(tx: Tx, account_id: int, entries: Sequence[str], now_us: int) -> None:
+    """Instead of those that were there."""
+    await tx.run(_NO_IP_ENTRIES, account_id)
+    rows = [(account_id, number, entry, now_us) for number, entry in enumerate(entries, 1)]
+    await tx.insert(schema.ip_entry, ("account_id", "id", "entry", "created"), rows)
 
 
 async def lock(tx: Tx, account_id: int) -> None:
@@ -142,9 +155,24 @@ async def registered(tx: Tx, account_id: int, addresses: list[str]) -> set[str]:
     return {row[0] for row in await tx.rows(_REGISTERED, account_id, tx.many(addresses))}
 
 
+async def test_recipients(tx: Tx, account_id: int) -> list[str]:
+    return [row[0] for row in await tx.rows(_TEST_RECIPIENTS, account_id)]
+
+
+async def set_test_recipients(tx: Tx, account_id: int, addresses: Sequence[str]) -> None:
+    """The normalised `addresses` instead of those that were there."""
+    await tx.run(_NO_TEST_RECIPIENTS, account_id)
+    await tx.insert(schema.test_recipient, ("account_id", "address"), [(account_id, address) for address in addresses])
+
+
 async def spend(tx: Tx, account_id: int, mails: int) -> bool:
     """Pay for `mails`; False, and nothing paid, when the balance is too low."""
     return await tx.run(_SPEND, account_id, mails) == 1
+
+
+async def refund(tx: Tx, account_id: int, mails: int) -> None:
+    """Give back what `mails` cost, where they are paid for."""
+    await tx.run(_REFUND, account_id, mails)
 
 
 async def use_quota(tx: Tx, account_id: int, day: str, recipients: int, limit: int) -> bool:

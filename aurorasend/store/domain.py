@@ -52,7 +52,7 @@ _SET_KEY = Statement(
 )
 _SET_VERIFIED = Statement(
     "UPDATE domain SET verified = $4, failures = $5, check_due = $6, updated = $7 "
-    "WHERE account_id = $1 AND id = $2 AND selector = $3 AND vouched = 0 AND removed = 0"
+    "WHERE account_id = $1 AND id = $2 AND public_key = $3 AND vouched = 0 AND removed = 0"
 )
 _REMOVE = Statement(
     f"UPDATE domain SET removed = $3, check_due = {EVER}, updated = $3 WHERE account_id = $1 AND id = $2 AND removed = 0"
@@ -99,8 +99,9 @@ async def set_key(tx: Tx, account_id: int, domain_id: int, key: Key, *changed: A
 
 
 async def set_verified(tx: Tx, account_id: int, checked: Domain, *changed: Any) -> int:
-    """`changed` is verified, failures, next check, now. Nothing changes when the domain has another key than `checked`."""
-    return await tx.run(_SET_VERIFIED, account_id, checked.id, checked.selector, *changed)
+    """`changed` is verified, failures, next check, now. Nothing changes when the domain has another key than `checked`, as it
+    has with another name too."""
+    return await tx.run(_SET_VERIFIED, account_id, checked.id, checked.public_key, *changed)
 
 
 async def remove(tx: Tx, account_id: int, domain_id: int, now_us: int) -> int:

@@ -23,13 +23,18 @@ _PAGE = Statement(
     "SELECT id, name, created, updated FROM label WHERE account_id = $1 AND folded LIKE $2 ESCAPE '!' "
     "ORDER BY created DESC, id DESC LIMIT $3 OFFSET $4"
 )
-_NAMES = Statement("SELECT id, name FROM label WHERE account_id = $1 AND id IN ids($2)")
-_LIKE = Statement("SELECT id FROM label WHERE account_id = $1 AND folded LIKE $2 ESCAPE '!'")
+_EVER = "(SELECT account_id, id, name, folded FROM label UNION ALL SELECT account_id, id, name, folded FROM dropped_label) AS ever"
+_NAMES = Statement(f"SELECT id, name FROM {_EVER} WHERE account_id = $1 AND id IN ids($2)")
+_LIKE = Statement(f"SELECT id FROM {_EVER} WHERE account_id = $1 AND folded LIKE $2 ESCAPE '!'")
 _ADD = Statement(
     "INSERT INTO label (account_id, id, name, folded, created, updated) VALUES ($1, $2, $3, $4, $5, $5) "
     "ON CONFLICT (account_id, name) DO NOTHING"
 )
 _RENAME = Statement("UPDATE label SET name = $3, folded = $4, updated = $5 WHERE account_id = $1 AND id = $2")
+_DROP = Statement(
+    "INSERT INTO dropped_label (account_id, id, name, folded) "
+    "SELECT account_id, id, name, folded FROM label WHERE account_id = $1 AND id = $2"
+)
 _DELETE = Statement("DELETE FROM label WHERE account_id = $1 AND id = $2")
 
 
@@ -58,12 +63,13 @@ async def search(tx: Tx, account_id: int, query: str, start: int, limit: int) ->
 
 
 async def names(tx: Tx, account_id: int, ids: Sequence[int]) -> dict[int, str]:
-    """By id; a label that was deleted is left out."""
+    """By id, also of labels that were deleted."""
     return dict(await tx.rows(_NAMES, account_id, tx.many(ids)))
 
 
 async def wanted(tx: Tx, account_id: int, ids: Sequence[int] | None, names: Sequence[str]) -> Sequence[int] | None:
-    """The labels that a filter means: `ids`, else those whose name holds one of `names`, else None for all (data.md §1.6)."""
+    """The labels that a filter means: `ids`, else those whose name holds one of `names`, else None for all
+    (data.md §1.6). Deleted ones are among them (management.md §2.5)."""
     if ids is not None or not names:
         return ids
     return sorted({row[0] for name in names for row in await tx.rows(_LIKE, account_id, _holding(name))})
@@ -89,6 +95,8 @@ async def rename(tx: Tx, account_id: int, label_id: int, name: str, now_us: int)
 
 
 async def delete(tx: Tx, account_id: int, label_id: int) -> int:
+    """How many: one or none. Its name is remembered for the statistics of what was sent with it."""
+    await tx.run(_DROP, account_id, label_id)
     return await tx.run(_DELETE, account_id, label_id)
 
 

@@ -72,6 +72,7 @@ account = Table(
     _int("template_limit", None),
     _int("domain_limit", None),
     _int("api_user_limit", None),
+    _int("tracking_limit", None),
     _int("manual_audit", None),  # templates wait for a person
     _text("company"),
     _text("contact"),
@@ -159,6 +160,8 @@ label = _of_account(
     _int("updated"),
     UniqueConstraint("account_id", "name", name="label_name"),
 )
+# Labels that were deleted: statistics of mail that was sent with them still know their names.
+dropped_label = _of_account("dropped_label", _text("name"), _text("folded"))
 template = _of_account(
     "template",
     _text("invoke_name"),
@@ -399,22 +402,36 @@ counter = Table(
     _int("n"),
     PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "domain", "kind", "sub_status"),
 )
-# What `counter` says of hours that are over, by store.statistics.GRAIN; it is added up there a little at a time, and then gone
-# from `counter`. What comes late stands in `counter` again until then.
-tally = Table(
-    "tally",
+# What `counter` says of hours that are over; it is added up here a little at a time, and then gone from `counter`. What comes
+# late stands in `counter` again until then. A line is one of an answer (data.md §2-§4), and is read in long ranges.
+tally_line = Table(
+    "tally_line",
     metadata,
     _int("account_id"),
-    _int("grain"),
+    _int("grain"),  # store.statistics.Grain
     _int("bucket"),  # an hour since 1970 UTC, or a day since 1970 of the API's zone
     _text("domain"),  # "" where domains are together
+    _int("api_user_id"),
+    _int("label_id"),
+    *map(_int, ("requested", "delivered", "bounced", "invalid", "opens", "clicks", "unique_opens", "unique_clicks")),
+    *map(_int, ("complaints", "unsubscribed")),
+    *(_int(f"invalid_{sub_status}") for sub_status in range(401, 410)),
+    PrimaryKeyConstraint("account_id", "grain", "bucket", "domain", "api_user_id", "label_id"),
+    sqlite_with_rowid=False,
+)
+# Recipients by what became of them (data.md §5), of the kinds store.statistics.STATES.
+tally_state = Table(
+    "tally_state",
+    metadata,
+    _int("account_id"),
+    _int("hour"),  # as that of `counter`
     _int("api_user_id"),
     _int("label_id"),
     _int("kind"),
     _int("sub_status"),
     _int("n"),
-    PrimaryKeyConstraint("account_id", "grain", "bucket", "domain", "api_user_id", "label_id", "kind", "sub_status"),
-    sqlite_with_rowid=False,  # it is read in long ranges
+    PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "kind", "sub_status"),
+    sqlite_with_rowid=False,
 )
 # list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". api_user_id: 0 for all.
 # kind: of an unsubscription its type (data.md §8.1); of what is allowed 1 when against the bounce list only (data.md §7.2).

@@ -123,12 +123,12 @@ _COVER_NAMES = Statement(
     "JOIN api_user o ON o.account_id = c.account_id AND o.id = c.covers_id WHERE c.account_id = $1 ORDER BY u.name, o.name"
 )
 _UNCOVER = Statement("DELETE FROM unsubscribe_cover WHERE account_id = $1 AND api_user_id = $2")
-_STRIKES = Statement("SELECT strikes FROM suppression WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND api_user_id = 0")
-_PUT = Statement(
-    "INSERT INTO suppression (account_id, key, list, api_user_id, strikes, reason, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
-    "ON CONFLICT (account_id, key, list, api_user_id) DO UPDATE SET strikes = excluded.strikes, reason = excluded.reason, "
-    "created = excluded.created, expires = excluded.expires"
+_STRIKE = Statement(
+    "INSERT INTO suppression (account_id, key, list, api_user_id, strikes, reason, created, expires) VALUES ($1, $2, 'bounce', 0, 1, $3, $4, $4) "
+    "ON CONFLICT (account_id, key, list, api_user_id) DO UPDATE SET strikes = suppression.strikes + 1, reason = excluded.reason, "
+    "created = excluded.created RETURNING strikes"
 )
+_END = Statement("UPDATE suppression SET expires = $3 WHERE account_id = $1 AND key = $2 AND list = 'bounce' AND api_user_id = 0")
 _ADD = (
     "INSERT INTO suppression (account_id, key, list, api_user_id, created, expires) VALUES ($1, $2, $3, $4, $5, $6) "
     "ON CONFLICT (account_id, key, list, api_user_id) DO"
@@ -168,15 +168,14 @@ async def set_covers(tx: Tx, account_id: int, api_user_id: int, covered: Sequenc
     await tx.insert(schema.unsubscribe_cover, ("account_id", "api_user_id", "covers_id"), [(account_id, api_user_id, each) for each in covered])
 
 
-async def strikes(tx: Tx, account_id: int, key: str) -> int:
-    """Consecutive "does not exist" bounces so far, expired entries included."""
-    row = await tx.row(_STRIKES, account_id, key)
+async def strike(tx: Tx, account_id: int, key: str, reason: str, now: int) -> int:
+    """One more "does not exist" of `key`; how many consecutive ones there are, expired entries included. `end_bounce` follows."""
+    row = await tx.row(_STRIKE, account_id, key, reason, now)
     return int(row[0]) if row else 0
 
 
-async def put(tx: Tx, row: Row) -> None:
-    """(account_id, key, list, api_user_id, strikes, reason, created, expires)"""
-    await tx.run(_PUT, *row)
+async def end_bounce(tx: Tx, account_id: int, key: str, expires: int) -> None:
+    await tx.run(_END, account_id, key, expires)
 
 
 async def forget(tx: Tx, account_id: int, keys: Sequence[str]) -> None:
@@ -193,9 +192,9 @@ async def add_or_extend(tx: Tx, account_id: int, entry: tuple[str, str, int], ti
     await tx.run(_ADD_OR_EXTEND, account_id, *entry, *times)
 
 
-async def allow_wholly(tx: Tx, account_id: int, key: str, api_user_id: int) -> bool:
-    """What was allowed against the bounce list only is allowed against all lists. False when there is no such entry."""
-    return bool(await tx.run(_ALLOW_WHOLLY, account_id, key, api_user_id))
+async def allow_wholly(tx: Tx, account_id: int, key: str, api_user_id: int) -> None:
+    """What was allowed against the bounce list only is allowed against all lists."""
+    await tx.run(_ALLOW_WHOLLY, account_id, key, api_user_id)
 
 
 async def page(tx: Tx, account_id: int, search: Search, bounds: tuple[int, int], *, newest: bool = False) -> list[Entry]:

@@ -131,7 +131,7 @@ async def _make(at: Installation, engine: Engine, events: int) -> History:
             account, recipients = await _fill(Engineer("postgres", on_postgres), events, midnight)
         await _fold(to.store, account.id, hours)
         if engine.name == "postgres":  # what autovacuum does by and by
-            for table in (*TABLES, schema.counter, schema.tally):
+            for table in (*TABLES, schema.counter, schema.tally_line, schema.tally_state):
                 await server.execute(f"VACUUM ANALYZE {table.name}")
             await server.close()
         return await _told(to.store, account, recipients, time.monotonic() - begin, midnight, hours)
@@ -325,7 +325,7 @@ async def _told(store: Store, account: Account, recipients: int, seconds: float,
     since = midnight - DAY
     (events,) = await rows(f"SELECT count(*) FROM event WHERE account_id = {account.id}")
     (yesterday,) = await rows(
-        f"SELECT sum(n) FROM tally WHERE account_id = {account.id} AND grain = 1 AND kind = 18 "
+        f"SELECT sum(requested) FROM tally_line WHERE account_id = {account.id} AND grain = {statistics.Grain.DAY:d} "
         f"AND bucket = {(since + zone_hours * HOUR) // DAY}"
     )
     (one,) = await rows(

@@ -26,16 +26,24 @@ def run(table: Table, directory: Path, stores: list[Engine], rounds: int) -> Non
         installed[engine.name] = install(home / "data", NOWHERE, engine.new_store())
     found: Rounds = {}
     for number in range(rounds):
-        found.setdefault("starlette", []).append(bare_round(directory))
+        add(found, "starlette", bare_round(directory))
         for engine in stores:
-            found.setdefault(engine.name, []).append(our_round(installed[engine.name], engine, 2 * number))
-            found.setdefault(f"{engine.name} rows", []).append(store_round(directory, engine, number))
+            add(found, engine.name, our_round(installed[engine.name], engine, 2 * number))
+    for number in range(rounds):  # last: PostgreSQL is busy for a while with what they leave
+        for engine in stores:
+            add(found, f"{engine.name} rows", store_round(directory, engine, number))
     show(table, found, stores)
     for engine in stores:
         with serving(installed[engine.name], roles="api", cores={SERVER_CORE}) as ours:
             ask = Ask(PROFILE_S, first=2 * rounds * NUMBERS, core=LOAD_CORE)
             with steady(installed[engine.name], ask, directory):
                 table.remarks += where_time_goes(f"a, accepting on {engine.name}", ours.child.pid, directory)
+
+
+def add(found: Rounds, name: str, report: dict[str, float]) -> None:
+    """And have on disk what it wrote, or the next one measured would wait for it."""
+    found.setdefault(name, []).append(report)
+    os.sync()
 
 
 def bare_round(directory: Path) -> dict[str, float]:

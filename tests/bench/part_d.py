@@ -22,7 +22,7 @@ from table import Figure, Table
 
 CALLS = 5  # of each kind in each round
 STATISTICS_MS, ROWS_MS = 50, 200
-ROWS = 1000
+ROWS = 5000
 
 
 @dataclass(frozen=True)

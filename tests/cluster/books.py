@@ -23,7 +23,7 @@ _RECIPIENTS = Statement(
 _WORK = Statement("SELECT account_id, ref, lease FROM work")
 _EVENTS = Statement("SELECT account_id, recipient_id, kind, count(*) FROM event GROUP BY account_id, recipient_id, kind")
 _COUNTERS = Statement(
-    "SELECT kind, sum(n) FROM (SELECT kind, n FROM counter UNION ALL SELECT kind, n FROM tally WHERE grain = 1) AS counted "
+    "SELECT kind, sum(n) FROM (SELECT kind, n FROM counter UNION ALL SELECT kind, n FROM tally_state) AS counted "
     "GROUP BY kind"
 )
 _SUBMISSIONS = Statement("SELECT count(*) FROM submission")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,20 @@ async def test_a_running_node_follows_within_a_second(api: Api, settings: Settin
     assert (await api.call("user/configuration"))["sendSpeedLimit"] == 40_000
 
 
+async def test_who_an_account_belongs_to(api: Api, settings: Settings) -> None:
+    told = ["company=Grüße Ltd", "contact=Ann = Lee", "contact_email=ann@one.example", "contact_phone=+6591234567"]
+    await asyncio.to_thread(operate.set_account_options, settings, 1, told)
+    read = await api.call("userinfo/get")
+    assert (read["companyName"], read["contactPerson"], read["contactEmail"]) == ("Grüße Ltd", "Ann = Lee", "ann@one.example")
+    assert (read["email"], read["contactPhone"], read["phone"]) == ("ann@one.example", "+65****4567", "+65****4567")
+    await asyncio.to_thread(operate.set_account_options, settings, 1, ["contact_phone=91234567"])
+    assert (await api.call("userinfo/get"))["phone"] == "91****67"
+    with pytest.raises(operate.Impossible, match="a line of text"):
+        await asyncio.to_thread(operate.set_account_options, settings, 1, ["contact=a\nb"])
+    await asyncio.to_thread(operate.set_account_options, settings, 1, ["company="])
+    assert (await api.call("userinfo/get"))["companyName"] == ""
+
+
 async def test_a_wrong_value_changes_nothing(api: Api, settings: Settings) -> None:
     before = await asyncio.to_thread(operate.account_options, settings, 1)
     with pytest.raises(operate.Impossible, match="sms"):
@@ -55,3 +70,53 @@ async def test_what_unsubscriptions_cover_is_shown_and_kept_by_account(api: Api,
     assert (await asyncio.to_thread(operate.account_options, settings, 2))["unsubscribe_covers"] == {}
     with pytest.raises(operate.Impossible, match="no API user two_batch"):
         await asyncio.to_thread(operate.set_unsubscribe_covers, settings, 1, "one_trigger", ["two_batch"])
+
+
+MAIL = {"from": "hi@one.example", "to": "ann@example.net", "subject": "S", "html": "<p>x</p>"}
+
+
+async def codes(api: Api, *peers: str) -> list[int]:
+    """Of a mail from each of `peers`."""
+    api.clock.advance(timedelta(microseconds=KEPT_US))
+    answers: list[Any] = [await api.call("mail/send", _peer=peer, **MAIL) for peer in peers]
+    return [answer if isinstance(answer, int) else 200 for answer in answers]
+
+
+async def test_mail_is_taken_from_allowed_addresses_only(api: Api, settings: Settings) -> None:
+    """management.md §11.1, conventions.md §3.4"""
+    peers = ("192.0.2.1", "10.0.0.3", "2001:db8::7", "192.0.2.2")
+    await asyncio.to_thread(operate.set_allowed_sources, settings, 1, ["192.0.2.1", " 10.0.0.1-10.0.0.9 ", "2001:db8::/32"])
+    assert await codes(api, *peers) == [200] * 4
+    await asyncio.to_thread(operate.set_account_options, settings, 1, ["ip_filter=on"])
+    assert await codes(api, *peers) == [200, 200, 200, 6001]
+    assert (await api.call("label/list", _peer=peers[3]))["total"] == 0
+    assert "emailIdList" in await api.call("mail/send", "two_trigger", _peer=peers[3], **MAIL | {"from": "hi@two.example"})
+    shown = await asyncio.to_thread(operate.account_options, settings, 1)
+    assert shown["allow_from"] == ["192.0.2.1", "10.0.0.1-10.0.0.9", "2001:db8::/32"]
+    await asyncio.to_thread(operate.set_allowed_sources, settings, 1, ["192.0.2.2"])
+    assert await codes(api, *peers) == [6001, 6001, 6001, 200]
+
+
+async def test_what_is_no_source_is_refused(api: Api, settings: Settings, tmp_path: Path, store_url: str) -> None:
+    for entry in ("nonsense", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "10.0.0.0/33", ""):
+        with pytest.raises(operate.Impossible, match="is not an address, a range"):
+            await asyncio.to_thread(operate.set_allowed_sources, settings, 1, ["192.0.2.1", entry])
+    strict = load(tmp_path, assignments=[f"store.url={store_url}", "limits.private_sources=false"], environment={})
+    for entry in ("10.1.2.3", "172.16.0.1-172.31.255.255", "192.168.0.0/24"):
+        with pytest.raises(operate.Impossible, match="private network"):
+            await asyncio.to_thread(operate.set_allowed_sources, strict, 1, [entry])
+    with pytest.raises(operate.Impossible, match="no account 9"):
+        await asyncio.to_thread(operate.set_allowed_sources, settings, 9, ["192.0.2.1"])
+    assert (await asyncio.to_thread(operate.account_options, settings, 1))["allow_from"] == []
+
+
+async def test_a_test_user_mails_registered_recipients_only(api: Api, settings: Settings) -> None:
+    """conventions.md §3.2"""
+    assert await api.call("mail/send", "one_test", **MAIL) == 40886
+    for addresses in (["bob@example.net"], ["Ann@example.net", "ann@example.net"]):
+        await asyncio.to_thread(operate.set_test_recipients, settings, 1, addresses)
+    assert "emailIdList" in await api.call("mail/send", "one_test", **MAIL)
+    assert await api.call("mail/send", "one_test", **MAIL | {"to": "bob@example.net"}) == 40886
+    assert (await asyncio.to_thread(operate.account_options, settings, 1))["test_recipients"] == ["ann@example.net"]
+    with pytest.raises(operate.Impossible, match="'nobody' is not an address"):
+        await asyncio.to_thread(operate.set_test_recipients, settings, 1, ["nobody"])

@@ -158,6 +158,7 @@ async def test_variables_are_kept_as_given(lists: Lists) -> None:
     assert (await lists.add("d@example.com;e@example.com", vars=[{"a": 1}, {"a": 2}]))["count"] == 2
     assert (await lists.one("e@example.com"))["vars"] == {"a": 2}
     printed = contact.variables_of('{"f":1989.0,"t":true,"n":null,"o":{"k":[1]}}')
+    assert contact.variables_of('{"%city%":"Oslo"}') == {"city": "Oslo"}
     assert printed == {"f": "1989.0", "t": "true", "n": "", "o": '{"k":[1]}'}
 
 
@@ -222,6 +223,7 @@ BAD = [
     ("list/update", {"newAddress": "a@@b"}, 40511),
     ("list/update", {"newAddress": "other"}, 40505),
     ("list/list", {"address": " "}, 40503),
+    ("list/list", {"address": " ; ;"}, 40503),
     ("list/list", {"start": -1}, 40002),
     ("member/list", {"address": "@"}, 40511),
     ("member/add", {"members": " "}, 40512),
@@ -239,9 +241,16 @@ BAD = [
     ("member/add", {"vars": "[]"}, 40522),
     ("member/add", {"vars": "[" * 100_000}, 40522),
     ("member/add", {"vars": '{"a":"' + "x" * 1020 + '"}'}, 40531),
+    ("member/add", {"vars": '{"a": "' + "x" * 1016 + '"}'}, 40531),
+    ("member/add", {"vars": '{"a":"' + "x" * 1020 + '"};x'}, 40522),
+    ("member/add", {"members": "bad", "vars": " "}, 40518),
+    ("member/add", {"members": "bad;" * 1001}, 40518),
+    ("member/add", {"names": "a;b", "vars": "{"}, 40521),
     ("member/add", {"address": "none"}, 40517),
     ("member/update", {"newMembers": "bad"}, 40518),
     ("member/update", {"newMembers": "a@example.com;b@example.com"}, 40521),
+    ("member/update", {"newMembers": "bad;bad", "vars": "{"}, 40518),
+    ("member/update", {"newMembers": "a" * 49 + "@example.com"}, 40513),
     ("member/update", {"newMembers": ";"}, 40514),
     ("member/delete", {"members": None}, 40512),
     ("member/get", {"address": None}, 40503),

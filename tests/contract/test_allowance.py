@@ -1,5 +1,6 @@
 """The limits of calls a minute, as clients are told of them (conventions.md §8)."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,3 +21,11 @@ async def test_queries_and_sends_have_limits_of_their_own(store: Store, tmp_path
         assert await api.call("mail/send", **MAIL) == 50001
         api.clock.advance(timedelta(minutes=1))
         assert await api.call("label/list", start="x") == 40002
+
+
+async def test_a_store_that_takes_its_time_limits_nobody(store: Store, tmp_path: Path) -> None:
+    """Each of the calls moves the clock, so that seven seconds pass while the first one asks."""
+    async with managing(store, tmp_path) as api:
+        await api.call("userinfo/get")  # so that the caller is known, and the store is asked for nothing else
+        answers = await asyncio.gather(*(api.call("label/list") for _ in range(7)))
+        assert answers == [{"total": 0, "count": 0, "dataList": []}] * 7

@@ -30,6 +30,7 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("add", {"domainName": None}, 41105),
     ("add", {"domainName": "not a domain"}, 41106),
     ("add", {"domainName": LONG}, 41107),
+    ("add", {"domainName": "a" * 251}, 41106),
     ("add", {"domainName": "none.example"}, 41108),
     ("add", {"domainName": "two.example"}, 41108),
     ("add", {"open": " "}, 41113),
@@ -61,6 +62,7 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("delete", {"name": "two_trigger"}, 41109),
     ("delete", {"name": "one_trigger"}, 6001),
     ("reset", {"name": None}, 41110),
+    ("reset", {"name": " ; "}, 41110),
     ("reset", {"name": "two_trigger"}, 41109),
     ("reset", {"name": "one_batch;two_trigger"}, 41109),
     ("update", {"name": None}, 41110),
@@ -261,6 +263,12 @@ async def test_tracking_needs_a_domain_of_ones_own(api: Api) -> None:
     assert await api.call("apiuser/update", name="clicks1", trackDomainName=TRACK) == 41116
     updated = await api.call("apiuser/update", name="clicks1", trackDomainName=TRACK, click=0)
     assert (updated["data"]["trackDomainName"], updated["updatedFields"]) == (TRACK, ["trackDomainName", "click"])
+    assert "data" in await api.call("apiuser/update", name="clicks1", trackDomainName="t.one.example", click=1)
+    api.names.remove("t.one.example")
+    await api.call("trackDomain/checkConfig", id=tracking["id"])
+    renamed = await api.call("apiuser/update", name="clicks1", newName="clicks2")  # which asks nothing of the switch
+    assert renamed["data"]["click"] == 1
+    assert await api.call("apiuser/update", name="clicks2", click=1) == 41116
     await api.call("trackDomain/delete", id=tracking["id"])
     left = next(each for each in (await api.call("apiuser/list"))["dataList"] if each["name"] == "opens1")
     assert (left["trackDomainName"], left["open"]) == (TRACK, 0)
@@ -359,3 +367,4 @@ def test_what_is_no_permission(text: str) -> None:
 def test_only_false_denies() -> None:
     text = '{"Mail":{"Send":false,"a":0,"b":null,"c":"false"},"x":false,"y":[false]}'
     assert denied_calls(check_permission(text)) == {"mail/send"}
+    assert denied_calls('{"spamReported": {"list": false}}') == {"complaint/list"}

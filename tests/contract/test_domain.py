@@ -16,6 +16,9 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("add", {}, 41001),
     ("add", {"name": " "}, 41001),
     ("add", {"name": LONG}, 41002),
+    ("add", {"name": f"{LONG}.example"}, 41002),
+    ("add", {"name": "a" * 251}, 41003),  # the form comes before the length
+    ("add", {"name": "a." * 10**6}, 41002),  # unless nobody would read it
     ("add", {"name": LONG[1:]}, 200),
     ("add", {"name": "localhost"}, 41003),
     ("add", {"name": "a b.example"}, 41003),
@@ -26,7 +29,10 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("add", {"name": "my-sendcloud.example"}, 41003),
     ("add", {"name": "a.example;b.example"}, 41013),
     ("add", {"name": "ONE.example"}, 41015),
-    ("add", {"name": "Bücher.example"}, 200),
+    ("add", {"name": "bücher.example"}, 41003),
+    ("add", {"domain": "XN--bcher-kva.example"}, 200),
+    ("list", {"name": ";"}, 41001),
+    ("list", {"name": ";".join(f"é{n}.example" for n in range(1001))}, 41003),
     ("list", {"name": " "}, 41001),
     ("list", {"type": " "}, 41007),
     ("list", {"type": 2}, 41008),
@@ -52,7 +58,14 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("checkConfig", {"name": "a.example;b.example"}, 41013),
     ("checkConfig", {"name": "none.example"}, 41014),
     ("checkConfig", {"name": "two.example"}, 41014),
+    ("get", {}, 41001),
+    ("get", {"domain": " "}, 41001),
+    ("get", {"name": "nodots"}, 41003),
+    ("get", {"name": LONG}, 41002),
     ("get", {"name": "two.example"}, 41014),
+    ("get", {"type": 1}, 200),
+    ("get", {"verify": "x"}, 41010),
+    ("get", {"name": "nodots;two.example"}, 200),
     ("verify", {"domain": "two.example"}, 41014),
     ("dkim/update", {"domain": "two.example"}, 41014),
     ("delete", {}, 41001),
@@ -166,6 +179,17 @@ async def test_a_rename_begins_anew(api: Api) -> None:
     assert await api.call("domain/update", name="b.example", newName="c.example") == 41016
 
 
+async def test_a_check_that_ends_after_a_rename_verifies_nothing(api: Api) -> None:
+    """Else anybody's domain could be had: what was seen is of the old name."""
+    made = (await api.call("domain/add", name="a.example"))["data"]
+    api.publish(made, "spf", "dkim", "mx", "dmarc")
+    known = await api.node.domains.get(1, "a.example")
+    renamed = (await api.call("domain/update", name="a.example", newName="b.example"))["data"]
+    assert renamed["dkim.domain"].startswith("sendcloud.")  # the selector is the same
+    await api.node.domains.check_again(1, known)
+    assert await listed(api, verify="0") == ["b.example"]
+
+
 async def test_a_new_key_must_be_published(api: Api) -> None:
     made = (await api.call("domain/add", name="a.example"))["data"]
     api.publish(made, "spf", "dkim", "mx", "dmarc")
@@ -222,6 +246,12 @@ async def test_equal_adds_at_once_make_one_domain(api: Api) -> None:
     answers = await asyncio.gather(*(api.call("domain/add", name="same.example") for _ in range(6)))
     assert answers.count(41015) == 5
     assert await listed(api) == ["same.example", "one.example"]
+
+
+async def test_equal_deletes_at_once_delete_one_domain(api: Api) -> None:
+    await api.call("domain/add", name="same.example")
+    answers = await asyncio.gather(*(api.call("domain/delete", name="same.example") for _ in range(4)))
+    assert sorted(answers, key=str) == [41014] * 3 + [{"count": 1}]
 
 
 async def test_an_account_has_as_many_as_it_may_even_at_once(api: Api) -> None:

@@ -49,3 +49,24 @@ async def test_equal_calls_at_once_make_one_object(store_url: str, tmp_path: Pat
             if sorted(codes) != sorted([one, *[others] * (CALLS - 1)]) or more != rows:
                 wrong.append((path, codes, more))
     assert not wrong
+
+
+async def test_updates_of_one_appointment_at_once_each_have_a_sequence(store_url: str, tmp_path: Path) -> None:
+    """mail.md §5."""
+    await bootstrapped(tmp_path, store_url, ["main"])
+    about = {
+        "startTime": "2031-01-15 09:00:00",
+        "endTime": "2031-01-15 10:30:00",
+        "title": "Review",
+        "organizerName": "Ann Lee",
+        "organizerEmail": "ann@one.example",
+        "location": "Room 7",
+        "participatorNames": "Bob",
+        "uid": "same",
+    }
+    async with serving(tmp_path, "node.roles=api", url=store_url) as node:
+        assert (await node.call("/mail/sendcalendar", node.mail(**about)))["statusCode"] == 200
+        update = node.mail(**about, isUpdate="true")
+        answers = await asyncio.gather(*(node.call("/mail/sendcalendar", update) for _ in range(2 * CALLS)))
+        assert [each["statusCode"] for each in answers] == [200] * 2 * CALLS
+        assert await node.rows("SELECT sequence FROM calendar_event") == [(2 * CALLS,)]

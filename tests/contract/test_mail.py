@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
+from aurorasend.codes import Code
 from aurorasend.endpoint import Request
 from aurorasend.store.tx import Store
 from tests.mail_request import many, packed
@@ -81,6 +82,8 @@ OF_SEND: tuple[tuple[dict[str, Any], int], ...] = (
     ({"respEmailId": " "}, 40858),
     ({"respEmailId": "maybe"}, 40859),
     ({"useNotification": "maybe"}, 40829),
+    ({"dispositionNotificationTo": " "}, 40828),
+    ({"dispositionNotificationTo": "nobody"}, 40829),
     ({"useAddressList": " "}, 40873),
     ({"useAddressList": "maybe"}, 40874),
     ({"gzipCompress": " "}, 40860),
@@ -159,6 +162,16 @@ async def check(api: Api, path: str, right: dict[str, str], cases: tuple[tuple[d
         assert await post(api, path, body) == code, repr(change)[:100]
 
 
+async def told_v1(api: Api, given: dict[str, str], user: str = "one_batch") -> str:
+    """What a client of v1 reads: the error, or success."""
+    found = api.server.catalogue.find("/webapi/mail.send.json")
+    assert found is not None
+    body = urlencode({"api_user": user, "api_key": KEY, **given}).encode()
+    _, answer = await api.server.answer(found, Request(b"", FORM, body, "sg", "", "id"))
+    told: dict[str, Any] = msgspec.json.decode(answer)
+    return str(told["errors"][0] if told["message"] == "error" else told["message"])
+
+
 async def test_codes_of_send(api: Api) -> None:
     await check(api, "mail/send", MAIL, OF_SEND, "one_trigger")
 
@@ -207,6 +220,28 @@ async def test_a_repeat_is_answered_before_its_template_is_looked_for(api: Api) 
 
 async def test_codes_of_sendcalendar(api: Api) -> None:
     await check(api, "mail/sendcalendar", INVITED, OF_CALENDAR, "one_trigger")
+
+
+async def test_an_unknown_label_is_told_before_what_else_is_unknown(api: Api) -> None:
+    """conventions.md §11, step 9."""
+    label = {"labelId": "7"}
+    await check(api, "mail/sendtemplate", TEMPLATED, ((label, 40106),), "one_trigger")
+    await check(api, "mail/sendcalendar", INVITED, (({**label, "isUpdate": "true", "uid": "unknown"}, 40106),), "one_trigger")
+    v1 = {**MAIL, "use_maillist": "true", "to": LIST, "resp_email_id": "true"}
+    refused = await told_v1(api, {**v1, "label": "7"}), await told_v1(api, v1)
+    assert [first.partition(":")[0] for first in refused] == [Code.LABEL_UNKNOWN.message, Code.LIST_ALIAS_UNKNOWN.message]
+
+
+async def test_a_repeat_is_answered_before_its_appointment_is_looked_for(api: Api) -> None:
+    first = {"sendRequestId": "r1"}
+    changed = {**first, "isUpdate": "true", "uid": "unknown"}
+    await check(api, "mail/sendcalendar", INVITED, ((changed, 40851), (first, 200), (changed, 40000)), "one_trigger")
+
+
+async def test_v1_needs_html(api: Api) -> None:
+    """mail.md §11."""
+    assert await told_v1(api, {**MAIL, "html": "", "plain": "text"}, "one_trigger") == Code.CONTENT_EMPTY.message
+    assert await told_v1(api, {**MAIL, "html": "text"}, "one_trigger") == "success"
 
 
 async def test_codes_of_taskinfo(api: Api) -> None:
@@ -262,3 +297,13 @@ async def test_codes_of_what_an_account_may_use(api: Api) -> None:
         api.clock.advance(timedelta(seconds=2))  # a caller is trusted for one
         await check(api, "mail/send", MAIL, (({}, code),), "one_trigger")
         await api.sql(f"UPDATE account SET {relief}")
+
+
+async def test_a_mail_from_a_template_must_match_with_its_own_subject(api: Api) -> None:
+    """mail.md §12: what is matched is what is sent."""
+    new = {"name": "Welcome", "html": "<p>Hi %name%</p>", "subject": "Order %id%", "templateType": 0, "isSubmitAudit": 1}
+    await api.call("template/add", invokeName="welcome", **new)
+    await api.sql("UPDATE api_user SET content_match = 1")
+    api.clock.advance(timedelta(seconds=2))  # a caller is trusted for one
+    cases: tuple[tuple[dict[str, Any], int], ...] = (({}, 200), ({"subject": "Order 7"}, 200), ({"subject": "Invoice 7"}, 40908))
+    await check(api, "mail/sendtemplate", TEMPLATED, cases, "one_trigger")

@@ -154,7 +154,7 @@ async def test_statistics_are_the_same_before_and_after_they_are_folded(api: Api
     while folded:
         folded = await api.node.store.write(fold)
     assert await rows(api, f"SELECT count(*) FROM counter WHERE hour < {now - 40}") == [(0,)]
-    assert await count(api, "tally") > 0 and await count(api, "counter") > 0
+    assert await count(api, "tally_line") > 0 and await count(api, "tally_state") > 0 and await count(api, "counter") > 0
     assert await shown() == before
     await tell(100, 70, Kind.DELIVER, "a.example")  # late
     late = await shown()

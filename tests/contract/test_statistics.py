@@ -138,8 +138,20 @@ async def test_a_row_of_a_day(api: Api) -> None:
             "uniqueClickspercent": 50,
         }
     ]
-    await api.call("label/delete", labelId=label)
-    assert (await rows(api, "statday", days=1))[0]["labelName"] is None
+
+
+async def test_a_deleted_label_stays_in_the_statistics_of_its_mail(api: Api) -> None:
+    teller = Teller(api)
+    label = (await api.call("label/add", labelName="Spring"))["data"]["labelId"]
+    await teller.tell(Kind.REQUEST, "a.example", label=label)
+    before = await rows(api, "statday", days=1)
+    assert before[0]["labelName"] == "Spring"
+    assert await api.call("label/delete", labelId=label) == {"count": 1}
+    again = (await api.call("label/add", labelName="Spring"))["data"]["labelId"]
+    await teller.tell(Kind.REQUEST, "a.example", 2, label=again)
+    assert await rows(api, "statday", days=1, labelIdList=label) == before
+    assert [row["requestNum"] for row in await rows(api, "statday", days=1, labelNameList="pri")] == [1, 2]
+    assert [row["labelName"] for row in await rows(api, "stathour", days=1)] == ["Spring", "Spring"]
 
 
 async def test_filters_and_order(api: Api) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from aurorasend import suppression
-from aurorasend.clock import DAY
+from aurorasend.clock import DAY, HOUR
+from aurorasend.outcome import Reply, Stage, judge
 from aurorasend.store import suppression as rows
 from aurorasend.store.tx import Statement, Store
 from tests.management import Api, managing
 
 ANN = "ann@example.net"
+NOBODY = judge(Reply(550, "5.1.1 nobody"), Stage.RCPT)
 LATER = "2026-03-01 00:00:00"
 PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("bounce/list", {}, 40007),
@@ -45,6 +47,9 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("unsubscribe/list", {"days": 1, "apiUserList": " "}, 40010),
     ("unsubscribe/list", {"days": 1, "apiUserList": ";"}, 40010),
     ("unsubscribe/list", {"days": 1, "apiUserList": "a b"}, 40016),
+    ("unsubscribe/list", {"days": 1, "apiUserList": "one_batch;short"}, 40016),
+    ("unsubscribe/list", {"days": 1, "apiUserList": "x" * 33}, 40016),
+    ("unsubscribe/list", {"days": 1, "apiUserList": "a.b@c.example"}, 40016),
     ("unsubscribe/list", {"days": 1, "labelIdList": " "}, 40009),
     ("unsubscribe/list", {"days": 1, "labelIdList": "1;x"}, 40015),
     ("unsubscribe/list", {"days": 1, "labelNameList": "a\0"}, 40015),
@@ -53,6 +58,8 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("unsubscribe/delete", {}, 40011),
     ("block/list", {"startDate": "x", "endDate": "2026-01-01"}, 40007),
     ("block/list", {"startDate": "2026-01-01", "limit": "x"}, 40008),
+    ("block/list", {"email": "x", "domainName": "no domain", "days": "x"}, 41003),
+    ("block/list", {"email": "x", "days": "x"}, 40012),
     ("block/add", {"expireTime": LATER}, 40011),
     ("block/add", {"email": "x", "expireTime": LATER}, 40012),
     ("block/add", {"domainName": "no domain", "expireTime": LATER}, 41003),
@@ -67,6 +74,7 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("unintercept/add", {}, 40011),
     ("unintercept/add", {"domainName": "no domain"}, 41003),
     ("unintercept/add", {"email": ANN, "apiUserName": "two_trigger"}, 40016),
+    ("unintercept/add", {"domainName": "no domain", "email": "x"}, 41003),
     ("unintercept/delete", {}, 40011),
     ("unintercept/list", {"start": " "}, 40001),
     ("unintercept/list", {"limit": "x"}, 40004),
@@ -82,7 +90,7 @@ async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
 async def bounce(api: Api, *addresses: str, account_id: int = 1) -> None:
     for address in addresses:
         now_us = api.clock.now_us()
-        await api.node.store.write(lambda tx, a=address, n=now_us: suppression.bounced(tx, account_id, a, "550 5.1.1 nobody", n))  # type: ignore[misc]
+        await api.node.store.write(lambda tx, a=address, n=now_us: suppression.bounced(tx, account_id, a, NOBODY, n))  # type: ignore[misc]
 
 
 async def verdict(api: Api, address: str, api_user: str = "one_trigger") -> int:
@@ -127,6 +135,21 @@ async def test_bounces_are_listed_by_range_or_address_and_counted(api: Api) -> N
     assert await api.call("bounce/count", "two_trigger", days=1) == {"count": 1}
 
 
+async def test_each_of_many_bounces_at_once_counts(api: Api) -> None:
+    await asyncio.gather(*(bounce(api, ANN) for _ in range(5)))
+    row = (await api.call("bounce/list", email=ANN))["dataList"][0]
+    assert (row["bounceTime"], row["expireTime"]) == ("2026-02-01 09:00:00", "2026-02-03 09:00:00")
+
+
+def test_the_bounce_list_keeps_an_address_longer_each_time() -> None:
+    """data.md §7.4"""
+    usual = [suppression.bounce_life("ann@example.net", "mx.example.net", n) for n in (*range(1, 14), 10**6)]
+    assert usual == [HOUR, 4 * HOUR, 8 * HOUR, *(days * DAY for days in (1, 2, 4, 8, 16, 32, 64, 128, 180, 180, 180))]
+    for key, mx in (("ann@foxmail.com", ""), ("ann@vip.qq.com", "mx.example.net"), ("ann@example.net", "MXbiz1.qq.com")):
+        tencent = [suppression.bounce_life(key, mx, n) for n in (*range(1, 8), 10**6)]
+        assert tencent == [days * DAY for days in (1, 2, 4, 8, 16, 30, 30, 30)]
+
+
 async def test_what_leaves_the_bounce_list_is_allowed_against_it_alone(api: Api) -> None:
     await bounce(api, ANN, ANN)
     assert await verdict(api, ANN) == 401
@@ -142,6 +165,24 @@ async def test_what_leaves_the_bounce_list_is_allowed_against_it_alone(api: Api)
     assert await verdict(api, ANN) == 402
     assert await api.call("unintercept/add", email=ANN) == {"dataList": []}  # it is there; now it is against all lists
     assert await verdict(api, ANN) == 0
+
+
+async def test_an_allowance_outweighs_what_leaves_the_bounce_list_at_once(api: Api) -> None:
+    await api.call("block/add", email=ANN, expireTime=LATER)
+    for _ in range(20):
+        await bounce(api, ANN)
+        await asyncio.gather(api.call("unintercept/add", email=ANN), api.call("bounce/delete", email=ANN))
+        assert await verdict(api, ANN) == 0
+        await api.call("unintercept/delete", email=ANN)
+
+
+async def test_an_installation_may_only_forget_what_leaves_the_bounce_list(api: Api) -> None:
+    api.settle("api", unbounced_allowed=False)
+    await bounce(api, ANN)
+    assert await api.call("bounce/delete", email=ANN) == {"count": 1}
+    assert emails(await api.call("unintercept/list")) == []
+    await bounce(api, ANN)
+    assert await verdict(api, ANN) == 401
 
 
 async def test_a_range_is_deleted(api: Api) -> None:
@@ -221,9 +262,17 @@ async def test_equal_unsubscriptions_at_once_make_one_record(api: Api) -> None:
     assert (await api.call("unsubscribe/list", email=ANN))["count"] == 1
 
 
+async def test_what_unsubscribes_while_it_is_deleted_has_a_record(api: Api) -> None:
+    for _ in range(20):
+        calls = (api.call(f"unsubscribe/{action}", email=ANN) for action in ("add", "delete") * 4)
+        assert all("data" in each or "count" in each for each in await asyncio.gather(*calls))
+
+
 async def test_complaints(api: Api) -> None:
     now_us = api.clock.now_us()
-    await api.node.store.write(lambda tx: rows.put(tx, (1, ANN, "complaint", 0, 0, "FROM ESP", now_us, now_us + 180 * DAY)))
+    columns = "account_id, key, list, api_user_id, reason, created, expires"
+    values = f"1, '{ANN}', 'complaint', 0, 'FROM ESP', {now_us}, {now_us + 180 * DAY}"
+    await api.sql(f"INSERT INTO suppression ({columns}) VALUES ({values})")
     expected = {
         "email": ANN,
         "receiver": ANN,
@@ -249,11 +298,11 @@ async def test_blocking(api: Api) -> None:
     assert await api.call("block/add", email=ANN, expireTime=LATER, apiUserBlock="one_batch") == {"addSuccessCount": 1}
     listed = (await api.call("block/list"))["dataList"]
     assert [(each["apiUserBlock"], each["email"], each["domain"]) for each in listed] == [
-        ("all", "", "example.org"),
         ("all", ANN, ""),
+        ("all", "", "example.org"),
         ("one_batch", ANN, ""),
     ]
-    assert (listed[1]["createTime"], listed[1]["expireTime"]) == ("2026-02-01 09:00:01", "2099-01-01 00:00:00")
+    assert (listed[0]["createTime"], listed[0]["expireTime"]) == ("2026-02-01 09:00:01", "2099-01-01 00:00:00")
     assert (await api.call("block/list", email=ANN, apiUserBlock="one_batch"))["count"] == 1
     assert (await api.call("block/list", email=ANN, domainName="example.org"))["count"] == 0
     assert (await api.call("block/list", startDate="2026-01-31", endDate="2026-01-31"))["count"] == 0
@@ -275,10 +324,11 @@ async def test_a_block_ends(api: Api) -> None:
 
 async def test_allowing(api: Api) -> None:
     made = (await api.call("unintercept/add", email="Vip@example.net", domainName="Example.ORG"))["dataList"]
-    assert {(each["apiUserName"], each["email"], each["domain"]) for each in made} == {
+    assert [(each["apiUserName"], each["email"], each["domain"]) for each in made] == [
         ("all", "vip@example.net", ""),
         ("all", "", "example.org"),
-    }
+    ]
+    assert emails(await api.call("unintercept/list")) == ["", "vip@example.net"]
     assert (await api.call("unintercept/add", email="vip@example.net"))["dataList"] == []
     assert len((await api.call("unintercept/add", email="vip@example.net", apiUserName="one_batch"))["dataList"]) == 1
     assert [each["apiUserName"] for each in (await api.call("unintercept/list"))["dataList"]] == ["one_batch", "all", "all"]

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from aurorasend import tracking_domain
 from aurorasend.endpoint import Request
 from aurorasend.store.tx import Statement, Store
 from tests.management import KEY, TRACK, Api, managing
@@ -89,6 +90,7 @@ async def test_codes(api: Api) -> None:
     for action, given, code in (
         ("add", {}, 41001),
         ("add", {"name": LONG}, 41002),
+        ("add", {"name": "a" * 256}, 41003),
         ("add", {"name": "no dots"}, 41003),
         ("add", {"name": "a\0.example"}, 41003),
         ("add", {"name": "one.example"}, 41015),
@@ -100,6 +102,8 @@ async def test_codes(api: Api) -> None:
         ("update", {"id": made["id"], "name": LONG}, 41002),
         ("update", {"id": made["id"], "name": "one.example"}, 41016),
         ("checkConfig", {}, 41001),
+        ("checkConfig", {"id": ";", "name": "t.one.example"}, 41001),
+        ("checkConfig", {"name": " ; "}, 41001),
         ("checkConfig", {"id": "x"}, 41014),
         ("checkConfig", {"id": 999, "name": "none.example"}, 41014),
         ("delete", {}, 41001),
@@ -108,6 +112,12 @@ async def test_codes(api: Api) -> None:
         ("list", {"start": -1}, 40002),
     ):
         assert await api.call(f"trackDomain/{action}", **given) == code, (action, given)
+
+
+async def test_the_longest_name(api: Api) -> None:
+    """One that is longer than DNS can ask for is none that DNS has."""
+    made = await add(api, LONG[1:])
+    assert (await api.call("trackDomain/checkConfig", id=made["id"]))["dataList"][0]["cname"] is False
 
 
 async def test_the_alias_is_looked_up_and_kept(api: Api) -> None:
@@ -134,6 +144,17 @@ async def test_a_host_belongs_to_who_was_seen_to_have_it(api: Api) -> None:
     assert (await api.call("trackDomain/checkConfig", "two_trigger", id=theirs["id"]))["dataList"][0]["cname"] is False
     await api.call("trackDomain/update", id=mine["id"], name="other.shared.example")
     assert (await api.call("trackDomain/checkConfig", "two_trigger", id=theirs["id"]))["dataList"][0]["cname"] is True
+
+
+async def test_a_check_that_ends_after_the_domain_is_gone_takes_nothing(api: Api) -> None:
+    """Else its host would belong to nobody for ever."""
+    made = await add(api, "t.one.example")
+    api.names.add("t.one.example", "CNAME", f"{TRACK}.")
+    known = await api.node.store.read(lambda tx: tracking_domain.get(tx, 1, made["id"]))
+    await api.call("trackDomain/delete", id=made["id"])
+    await tracking_domain.check(api.node.store, api.node.resolver, 1, known, TRACK, api.clock.now_us())
+    again = await add(api, "t.one.example", "two_trigger")
+    assert (await api.call("trackDomain/checkConfig", "two_trigger", id=again["id"]))["dataList"][0]["cname"] is True
 
 
 async def test_a_certificate_goes_with_its_key_and_name(api: Api, store: Store) -> None:
@@ -190,6 +211,10 @@ async def test_an_account_has_five_even_at_once(api: Api) -> None:
     assert answers.count(41012) == 3
     assert await add(api, (await listed(api))[0]) == 41015
     assert await listed(api, start=4) == (await listed(api))[4:]
+    await api.sql("UPDATE account SET tracking_limit = 6")
+    api.node.accounts.forget(1)
+    assert isinstance(await add(api, "t8.one.example"), dict)
+    assert await add(api, "t9.one.example") == 41012
 
 
 async def test_equal_adds_at_once_make_one(api: Api) -> None:

@@ -44,6 +44,9 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("update", {"event": "6", "newEvent": "1"}, 40704),
     ("update", {"newEvent": "6"}, 40704),
     ("update", {"newEvent": " "}, 40703),
+    ("update", {"newCategoryName": " "}, 40701),
+    ("update", {"newUrl": " "}, 40705),
+    ("update", {"newUrl": ""}, 40712),
     ("update", {"newUrl": "mailto:a@b.example"}, 40706),
     ("update", {"newCategoryName": "nobody"}, 40709),
     ("update", {}, 40712),
@@ -60,7 +63,9 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("add", {"categoryName": None, "event": "2"}, 40701),
     ("update", {"url": "ftp://a.example/", "categoryName": None, "newEvent": "1"}, 40706),
     ("update", {"categoryName": None, "event": None}, 40701),
-    ("delete", {"url": "ftp://a.example/", "event": "99"}, 40706),
+    ("delete", {"url": "ftp://a.example/", "event": "99"}, 40704),
+    ("delete", {"url": "ftp://a.example/"}, 40709),
+    ("delete", {"url": "a\0"}, 40706),
     ("get", {"url": None}, 40705),
     ("get", {}, 40709),
     ("list", {"event": "2"}, 40704),
@@ -175,6 +180,12 @@ async def test_one_url_and_category_is_one_webhook_even_at_once(api: Api, receiv
     assert len(await listed(api)) == 1
     assert await api.call("webhook/add", url=receiver.url(), categoryName="one_batch", event="1") == {}
     assert await api.call("webhook/add", url=receiver.url("/other"), categoryName="all", event="1") == {}
+
+
+async def test_equal_deletes_at_once_delete_once(api: Api, receiver: Receiver) -> None:
+    await api.call("webhook/add", url=receiver.url(), categoryName="all", event="1")
+    answers = await asyncio.gather(*(api.call("webhook/delete", categoryName="all", event="1") for _ in range(4)))
+    assert sorted(answers, key=str) == [40709] * 3 + [{"count": 1}]
 
 
 async def test_list_filters(api: Api, receiver: Receiver) -> None:

@@ -55,6 +55,18 @@ async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet)
         assert [mail.recipients for mail in internet.mailbox.messages][2:] == [("unknown@example.net",)]
 
 
+async def test_f25_what_is_intercepted_is_not_charged(data: Path, internet: Internet) -> None:
+    async with serving(data, relayed(internet)) as node:
+        await node.change("UPDATE account SET balance = 3")
+        for name in ("broke.trigger", "main.trigger"):  # the one pays for its mail, the other does not
+            blocked = {"domainName": "blocked.example", "expireTime": "2099-01-01 00:00:00"}
+            assert (await node.call("/block/add", {**node.user(name), **blocked}))["result"]
+            await node.accepted(name, to="a@blocked.example;b@blocked.example;ann@example.net")
+        await node.settled()
+        left = dict(await node.rows("SELECT name, balance FROM account"))
+        assert (left["broke"], left["main"]) == (2, 3)
+
+
 async def test_f26_content_is_read_once(data: Path, internet: Internet) -> None:
     """It is taken away between two tries of the same mail: the second does not need it."""
     async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:

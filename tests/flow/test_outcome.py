@@ -12,7 +12,7 @@ from aurorasend.event import Event
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store import node as nodes
 from aurorasend.store.tx import EVER, Tx
-from tests.running import LONG_LEASE, Place, Served, relayed, serving
+from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
 from tests.scripted_peer import playing
 
 SCHEDULE = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, HOUR)
@@ -131,6 +131,14 @@ async def test_f38_no_such_mailbox_ends_it_and_is_remembered(place: Place, inter
         await node.settled()
         assert (await node.counted())[4, 406] == 3
         assert await bounce_list(node) == [("no-such-user@example.net", 2, 4 * HOUR)]
+
+
+async def test_f38_tencent_serves_other_domains_too(data: Path, internet: Internet) -> None:
+    internet.add_domain("hosted.example", await internet.add_host("mxbiz1.qq.com"))
+    async with serving(data, *by_mx(internet), clock=ManualClock()) as node:
+        await node.accepted(to="no-such-user@hosted.example;no-such-user@example.net")
+        await node.settled()
+        assert sorted(await bounce_list(node)) == [("no-such-user@example.net", 1, HOUR), ("no-such-user@hosted.example", 1, DAY)]
 
 
 @pytest.mark.parametrize("greeting", ["", "554 5.7.1 your address is on a blocklist", "550 no such user as you"])

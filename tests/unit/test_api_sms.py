@@ -201,6 +201,7 @@ async def test_other_names_of_the_credentials(api: Api, user: str, key: str) -> 
 
 async def test_an_email_pair_sends_too_from_the_url_of_another_region(api: Api) -> None:
     assert await api.code(smsUser=None, smsKey=None, api_user="acme_trigger", api_key="apikey") == 200
+    assert await api.code(smsUser=None, api_user="acme_trigger", api_key="apikey") == 200  # a key alone is no user
 
 
 # -- send
@@ -210,7 +211,9 @@ SEND_CODES: list[tuple[dict[str, str | None], int]] = [
     ({"templateId": None}, 433),
     ({"templateId": "abc"}, 433),
     ({"templateId": "2000000000"}, 431),
-    ({"templateId": "99999999999999999999"}, 433),
+    ({"templateId": "1.0"}, 433),
+    ({"templateId": "99999999999999999999"}, 431),
+    ({"templateId": "-3"}, 431),
     ({"phone": None}, 411),
     ({"phone": "  "}, 411),
     ({"phone": "1312"}, 412),
@@ -329,8 +332,9 @@ async def test_a_message_parameter_is_ignored(api: Api) -> None:
 async def test_a_vendor_sdk_posts_sms_to_the_mail_url(api: Api) -> None:
     params = signed("md5", templateId="123456", phone="+6591234111", vars='{"code":"1"}', msgType="0")
     assert (await api.call("/apiv2/mail/send", **params))["info"]["successCount"] == 1
-    mail = await api.call("/mail/send", apiUser="acme_trigger", apiKey="apikey", to="c@example.net", phone="+6591234111")
-    assert mail["statusCode"] == 40005  # another region's URL, which counts for mail
+    mail = {"apiUser": "acme_trigger", "apiKey": "apikey", "to": "c@example.net", "phone": "+6591234111"}
+    assert (await api.call("/mail/send", **mail))["statusCode"] == 40005  # another region's URL, which counts for mail
+    assert (await api.call("/mail/send", **mail, **SMS))["statusCode"] == 40005
 
 
 async def test_the_servers_clock_needs_no_credentials(api: Api) -> None:
@@ -374,6 +378,7 @@ async def test_life_of_a_template(api: Api) -> None:
 ADD_CODES: list[tuple[dict[str, str | None], int]] = [
     ({"templateName": None}, 40207),
     ({"templateName": "n" * 65}, 40208),
+    ({"templateName": "a\nb"}, 40208),
     ({"templateName": "LOGIN"}, 40220),
     ({"templateText": None}, 40213),
     ({"templateText": "x" * 501}, 40214),

@@ -7,6 +7,7 @@ from email.message import Message
 
 import icalendar
 import pytest
+from msgspec import structs
 
 from aurorasend import calendar
 from aurorasend.calendar import Appointment, Invite, Step
@@ -111,6 +112,11 @@ def test_images_stay_with_the_html_and_files_with_the_invitation() -> None:
     assert shape(mail) == ("mixed", [("alternative", [related, "text/calendar"]), "text/plain", "application/ics"])
     boundaries = [part.get_boundary() for part in mail.walk() if part.is_multipart()]
     assert len(set(boundaries)) == 3
+
+
+def test_a_plain_text_comes_before_the_html() -> None:
+    mail = composed(structs.replace(CONTENT, plain="Hello %name%"))
+    assert shape(mail) == ("mixed", [("alternative", ["text/plain", "text/html", "text/calendar"]), "application/ics"])
 
 
 def test_without_an_appointment_there_is_none() -> None:

@@ -92,9 +92,10 @@ def test_declared_charset(content_type: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["klingon", "utf-16", "zlib", "rot13", "idna", "utf-7"])
-def test_unknown_charset_is_unreadable(charset: str) -> None:
-    with pytest.raises(Unreadable):
-        form("a=1", f"{FORM}; charset={charset}")
+def test_a_charset_that_is_not_read_counts_as_utf8(charset: str) -> None:
+    found = form("a=%E6%B5%8B&b=%FF", f"{FORM}; charset={charset}")
+    assert found.text("a") == "测"
+    assert isinstance(found.text("b"), Broken)
 
 
 def test_too_many_parameters() -> None:
@@ -209,6 +210,11 @@ def test_unquoted_names_and_raw_utf8_file_names() -> None:
     )
 
 
+def test_files_in_a_list_belong_to_its_field() -> None:
+    parts = [f'Content-Disposition: form-data; name="{name}"; filename="a"\r\n\r\nx'.encode() for name in ("f[0]", "F[]", "g[]")]
+    assert [file.field for file in multipart(*parts).files_of("f")] == ["f[0]", "F[]"]
+
+
 @pytest.mark.parametrize(
     ("sent", "name"),
     [
@@ -234,6 +240,14 @@ def test_part_charset_and_broken_text() -> None:
 def test_multipart_without_files_joins_and_repeats() -> None:
     part = b"Content-Disposition: form-data; name=to\r\n\r\n"
     assert multipart(part + b"a@x", part, part + b"b@x").joined("to") == "a@x;b@x"
+
+
+@pytest.mark.parametrize("shown", ["{}", '"{}"', "{} ; charset=UTF-8"])
+@pytest.mark.parametrize("boundary", ["----=_Part_0_1.2", "a/b:c?(d)+e==", "'x'"])
+def test_boundaries_that_ought_to_be_quoted(boundary: str, shown: str) -> None:
+    body = f"--{boundary}\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--{boundary}--".encode()
+    content_type = "multipart/form-data; Boundary=" + shown.format(boundary)
+    assert carrier.read(b"", content_type, body).text("a") == "1"
 
 
 def test_too_many_parts() -> None:

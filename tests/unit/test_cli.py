@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aurorasend.account import OPTIONS
+from aurorasend.api_user import is_name
 from aurorasend.cli import main, settings_of
 from aurorasend.clock import SystemClock
 from aurorasend.store import open_store
@@ -63,7 +64,7 @@ def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
     assert answer(tmp_path, "account", "list") == [{"id": made["id"], "name": "acme", "region": "sg"}]
     assert made["domain"]["dkimName"] == "mail._domainkey.mail.example.com"
     assert made["domain"]["dkimTxt"].startswith("v=DKIM1")
-    assert {len(made[kind]["apiKey"]) for kind in ("trigger", "batch")} == {32}
+    assert {len(made[kind]["apiKey"]) for kind in ("trigger", "batch", "test")} == {32}
     answer(tmp_path, "domain", "add", str(made["id"]), "second.example.com")
     listed = answer(tmp_path, "domain", "list", str(made["id"]))
     assert [(one["name"], one["verified"], one["test"]) for one in listed] == [
@@ -71,6 +72,12 @@ def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
         (made["testDomain"]["name"], True, True),
         ("second.example.com", True, False),
     ]
+
+
+def test_the_api_users_of_any_account_have_names_that_the_api_takes(tmp_path: Path) -> None:
+    for name in ("my-shop", "a", "x" * 32):
+        made = answer(tmp_path, "account", "add", name, "--domain", f"{name}.example.com")
+        assert is_name(made["trigger"]["apiUser"]) and is_name(made["batch"]["apiUser"])
 
 
 def test_test_domains_are_made_under_the_platforms(tmp_path: Path) -> None:
@@ -101,7 +108,7 @@ def test_an_operator_sets_what_an_account_may(tmp_path: Path) -> None:
 def test_every_option_can_be_set(tmp_path: Path) -> None:
     number = str(answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")["id"])
     found = answer(tmp_path, "account", "set", number, *[f"{one.name}=1" for one in OPTIONS])
-    assert {found[one.name] for one in OPTIONS} == {1}
+    assert {found[one.name] for one in OPTIONS} == {1, "1"}
     told = CliRunner().invoke(main, ["account", "set", "--help"]).stdout
     assert all(f"  {one.name} " in told for one in OPTIONS)
 
@@ -117,9 +124,24 @@ def test_an_operator_says_what_unsubscriptions_cover(tmp_path: Path) -> None:
         assert wrong.exit_code == 1 and said in wrong.stderr
 
 
+def test_an_operator_says_who_may_send_and_to_whom(tmp_path: Path) -> None:
+    number = str(answer(tmp_path, "account", "add", "acme", "--domain", "mail.example.com")["id"])
+    assert run(tmp_path, "account", "allow-from", number, "192.0.2.0/24", "2001:db8::1").exit_code == 0
+    assert run(tmp_path, "account", "test-recipients", number, "ann@example.net").exit_code == 0
+    found = answer(tmp_path, "account", "show", number)
+    assert found["ip_filter"] is False  # until it is switched on
+    assert (found["allow_from"], found["test_recipients"]) == (["192.0.2.0/24", "2001:db8::1"], ["ann@example.net"])
+    for command in ("allow-from", "test-recipients"):
+        assert run(tmp_path, "account", command, number).exit_code == 0
+    found = answer(tmp_path, "account", "show", number)
+    assert (found["allow_from"], found["test_recipients"]) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("account allow-from 1 anywhere", "'anywhere' is not an address, a range FIRST-LAST, or a network ADDRESS/BITS."),
+        ("account test-recipients 9 ann@example.net", "There is no account 9."),
         ("account add acme --domain other.example.com", "There is an account acme already."),
         ("account add a/b --domain other.example.com", "letters, digits"),
         ("account add new --domain not_a_domain", "'not_a_domain' is not a domain name."),

@@ -269,7 +269,7 @@ async def test_region_follows_the_host(app: Running) -> None:
 
 async def test_order_of_checks(app: Running) -> None:
     """conventions.md §11: body, credentials, allowlist, permission, frequency, parameters."""
-    caller = app.node.authenticator.special["me"] = Caller("me", allowed=False, permitted=False)
+    caller = app.node.authenticator.special["me"] = Caller("me", allowed=False, permitted=False, denied=frozenset({"mail/send"}))
     app.node.allowance.left = 0
     bad_json = {"content": b"{", "headers": {"content-type": "application/json"}}
     assert (await app.client.post("/mail/send", **bad_json)).json()["statusCode"] == 40902
@@ -278,6 +278,8 @@ async def test_order_of_checks(app: Running) -> None:
     assert refused["statusCode"] == 6001
     assert refused["message"].startswith("request rejected")
     caller.allowed = True
+    assert (await app.post("/mail/send"))["message"] == "You don't have permission to access"
+    caller.denied = frozenset()
     assert (await app.post("/mail/send"))["message"] == "You don't have permission to access"
     assert app.node.allowance.taken == []
     caller.permitted = True

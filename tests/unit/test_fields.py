@@ -10,6 +10,7 @@ from aurorasend import carrier
 from aurorasend.carrier import File, Parameters
 from aurorasend.codes import Code, Refused
 from aurorasend.fields import (
+    FARTHEST,
     EndDate,
     Field,
     FileField,
@@ -24,6 +25,7 @@ from aurorasend.fields import (
     boolean,
     integer,
     line,
+    number,
     parser,
     period,
     text,
@@ -195,6 +197,7 @@ def test_files() -> None:
         (boolean, {"true": True, "True": True, "1": True, "FALSE": False, "0": False}, ["yes", "2", "-1", "tru"]),
         (integer(0, 100), {"0": 0, "100": 100, "+7": 7, "007": 7}, ["101", "-1", "1.0", "1e2", "two", "٣", "1" * 30, "0x1"]),
         (integer(1), {"1": 1, str(2**53 - 1): 2**53 - 1}, ["0", "-4", str(2**53), "abc", "1;2"]),
+        (number(1), {"1": 1, "0" * 30 + "7": 7, str(2**53): FARTHEST, "9" * 99: FARTHEST}, ["0", "-1", "1.0", "x", "9" * 101]),
         (line(), {"a b": "a b", "é测🚀": "é测🚀"}, ["a\rb", "a\nb", "a\0b", "a\x0bb", "a\x85b", "a\u2028b", "a\u2029b"]),
         (text(), {"a\nb": "a\nb"}, ["a\0b"]),
     ],

@@ -171,6 +171,22 @@ async def test_calls_and_pages_sent_at_once_are_answered_in_their_order(port: in
     assert answer.count(b"connection: close") == 1
 
 
+async def test_an_address_in_raw_utf8_is_read_and_what_follows_it_left_alone(port: int) -> None:
+    get = "GET /wait/long?n=３ HTTP/1.1\r\nHost: x\r\nX-A: ä\r\n\r\n".encode()
+    post = "POST /wait/long HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8\r\n\r\nn=４４".encode()
+    answer = await talk(port, get, get, post[:-3], post[-3:-1], post[-1:], pause_s=0.25)
+    assert answer.count(b'"count":3') == 2 and answer.count(b'"count":44') == 1
+
+
+async def test_a_body_after_the_offer_of_another_protocol_is_read(port: int) -> None:
+    """As Java's HttpClient begins each connection over plain HTTP."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAA")
+    first, last = call(1, *offer), call(3, "upgrade: h2c", "Connection: close, upgrade")
+    answer = await talk(port, first[:-3], first[-3:], call(2), last, pause_s=0.25)
+    expected = [b'"count":1', b'"count":2', b'"count":3']
+    assert order(answer, *reversed(expected)) == expected
+
+
 async def test_an_answer_to_a_call_has_the_date(port: int) -> None:
     assert b"\r\ndate: " in await talk(port, call(1, "Connection: close"))
 
@@ -208,7 +224,7 @@ async def test_a_stop_waits_for_the_calls_under_way(served: uvicorn.Server, port
         (b"post /wait/long HTTP/1.1", 405),
         (b"FROB /nowhere HTTP/1.1", 404),
         (b"CONNECT example.net:80 HTTP/1.1", 404),
-        (b"POST /\xc3\xa4 HTTP/1.1", 404),
+        (b"POST /\xc3\xa4 HTTP/1.1\r\nConnection: close", 404),
     ],
 )
 async def test_what_the_parser_cannot_take_is_answered_in_the_envelope(port: int, line: bytes, status: int) -> None:

@@ -1,5 +1,6 @@
 """Labels on both engines, through their endpoints' handlers (management.md §2)."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +103,7 @@ async def test_list_searches_and_pages(labels: Labels) -> None:
     assert await names(query="\\") == ["x\\y"]
     assert await names(start=1, limit=2) == ["Ünïcode!", "50 percent off"]
     assert await labels.call("list", limit=0) == {"total": 6, "count": 0, "dataList": []}
+    assert await labels.call("list", start="9" * 40) == {"total": 6, "count": 0, "dataList": []}
     assert await labels.call("list", start=50) == {"total": 6, "count": 0, "dataList": []}
 
 
@@ -118,7 +120,9 @@ async def test_list_searches_and_pages(labels: Labels) -> None:
         ("get", {"labelId": -4}, 40103),
         ("get", {"labelId": 1.5}, 40103),
         ("get", {"labelId": 2**53 - 1}, 40106),
-        ("get", {"labelId": 2**80}, 40103),
+        ("get", {"labelId": 2**80}, 40106),
+        ("update", {"labelId": str(2**63), "labelName": "x"}, 40106),
+        ("delete", {"labelId": "9" * 40}, 40106),
         ("update", {"labelName": "x"}, 40102),
         ("update", {"labelId": 999, "labelName": " "}, 40104),
         ("delete", {"labelId": "seven"}, 40103),
@@ -147,3 +151,10 @@ async def test_sends_find_or_make_a_label(store: Store) -> None:
     first = await store.write(lambda tx: rows.get_or_add(tx, 1, "june", 5))
     assert await store.write(lambda tx: rows.get_or_add(tx, 1, "june", 9)) == first
     assert (first.name, first.created) == ("june", 5)
+
+
+async def test_equal_deletes_at_once_delete_once(labels: Labels) -> None:
+    label_id = await labels.add("one")
+    answers = await asyncio.gather(*(labels.call("delete", labelId=label_id) for _ in range(8)))
+    assert answers.count({"count": 1}) == 1
+    assert answers.count(40106) == 7

@@ -50,6 +50,12 @@ def test_a_template_without_variables_fits_itself_only() -> None:
     assert not fits(plain, "any subject", "<p>Hello</p>!")
 
 
+def test_a_percent_sign_before_a_blank_begins_no_variable() -> None:
+    discount = replace(ORDER, subject="", html="<p>50% off for %name%</p>")
+    assert fits(discount, "", "<p>50% off for Ann</p>")
+    assert not fits(discount, "", "<p>50 off for Ann</p>")
+
+
 def test_pieces_do_not_overlap() -> None:
     assert not fits(replace(ORDER, subject="", html="ab%x%ba"), "", "aba")
     assert fits(replace(ORDER, subject="", html="ab%x%ba"), "", "abba")

@@ -36,6 +36,7 @@ def upgrade() -> None:
     sa.Column('template_limit', sa.BigInteger(), nullable=True),
     sa.Column('domain_limit', sa.BigInteger(), nullable=True),
     sa.Column('api_user_limit', sa.BigInteger(), nullable=True),
+    sa.Column('tracking_limit', sa.BigInteger(), nullable=True),
     sa.Column('manual_audit', sa.BigInteger(), nullable=True),
     sa.Column('company', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('contact', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -139,6 +140,13 @@ def upgrade() -> None:
     )
     op.create_index('domain_check_due', 'domain', ['check_due'], unique=False)
     op.create_index('domain_of_name', 'domain', ['name'], unique=False)
+    op.create_table('dropped_label',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('folded', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id')
+    )
     op.create_table('dropped_list',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -398,17 +406,44 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account_id', 'key', 'list', 'api_user_id')
     )
     op.create_index('suppression_created', 'suppression', ['account_id', 'list', 'created', 'key', 'api_user_id', 'label_id'], unique=False)
-    op.create_table('tally',
+    op.create_table('tally_line',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('grain', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('bucket', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('domain', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('requested', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('delivered', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('bounced', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('opens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('clicks', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('unique_opens', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('unique_clicks', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('complaints', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('unsubscribed', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_401', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_402', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_403', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_404', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_405', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_406', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_407', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_408', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('invalid_409', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'grain', 'bucket', 'domain', 'api_user_id', 'label_id'),
+    sqlite_with_rowid=False
+    )
+    op.create_table('tally_state',
+    sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('hour', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('kind', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('sub_status', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('n', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'grain', 'bucket', 'domain', 'api_user_id', 'label_id', 'kind', 'sub_status'),
+    sa.PrimaryKeyConstraint('account_id', 'hour', 'api_user_id', 'label_id', 'kind', 'sub_status'),
     sqlite_with_rowid=False
     )
     op.create_table('template',
@@ -488,7 +523,8 @@ def downgrade() -> None:
     op.drop_table('tracking_domain')
     op.drop_table('test_recipient')
     op.drop_table('template')
-    op.drop_table('tally')
+    op.drop_table('tally_state')
+    op.drop_table('tally_line')
     op.drop_index('suppression_created', table_name='suppression')
     op.drop_table('suppression')
     op.drop_index('submission_sender', table_name='submission')
@@ -522,6 +558,7 @@ def downgrade() -> None:
     op.drop_index('event_submission', table_name='event')
     op.drop_table('event')
     op.drop_table('dropped_list')
+    op.drop_table('dropped_label')
     op.drop_index('domain_of_name', table_name='domain')
     op.drop_index('domain_check_due', table_name='domain')
     op.drop_table('domain')
