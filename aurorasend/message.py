@@ -114,12 +114,11 @@ class Letter:
 
     @property
     def text_cost(self) -> int:
-        """Bytes of memory that the text takes once it is parsed and encoded, about."""
-        cost = sum([text.cost for text in self._texts])
-        return cost if self._constant_body is None else 2 * cost
+        """Bytes of memory that the texts take once they are parsed and encoded, about."""
+        return sum([text.cost for text in self._texts]) + len(self._constant_body or b"")
 
     def text_size(self, target: Target) -> int:
-        """Octets of this recipient's text, about: a character that is filled in may be one, but three are common too.
+        """Octets of this recipient's texts, about: a character that is filled in may be one, but three are common too.
         Raises TooLong."""
         fixed = sum([text.fixed for text in self._texts])
         if self._constant_body is not None:
