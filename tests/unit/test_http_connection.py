@@ -100,7 +100,9 @@ async def test_a_second_head_has_its_own_time(port: int) -> None:
 
 
 async def test_drops_that_come_in_time_each_do_not_prolong_it(port: int) -> None:
-    assert b" 408 " in await talk(port, b"GET / HTTP/1.1\r\n", *(b"X: y\r\n" for _ in range(8)), pause_s=0.06)
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):  # a drop that comes just as the connection ends takes the answer along
+            assert b" 408 " in await talk(port, b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 200, pause_s=0.06)
 
 
 @pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 100 + b"\r\n", b"a" * 100])
