@@ -32,6 +32,7 @@ IN_FLIGHT = 2048  # entries claimed by this node and not settled; bounds memory
 KEPT_FREE = IN_FLIGHT // 4  # of these, for what is not batch: bulk mail to slow hosts must leave room
 LINGER_S = 1.0  # an idle lane is kept for so long
 POLL_S = 1.0  # the safety net under wake-ups (design §4)
+COUNT_US = SECOND  # so old may be what is known of other nodes; else the first one up would keep what the second is to have
 CROWDED_S = 0.05  # before lanes are counted again
 SETTLE = 256  # results in one transaction
 RETRY_S = 0.5  # the store was away
@@ -164,7 +165,7 @@ class Dispatcher:
             return await queue.due(tx, worker, now_us, KEYS), await queue.next_due(tx, now_us)
 
         keys, next_due = await self._store.read(look)
-        if self._crowded:
+        if self._crowded or now_us - self._membership.counted_us > COUNT_US:
             await self._membership.recount()
             self._crowded = False
         chosen = self._choose(keys)

@@ -36,6 +36,7 @@ class Membership:
         self.worker = 0
         self.nodes = 1  # live nodes that deliver, this one among them
         self.lanes = 0  # lanes with any work
+        self.counted_us = 0  # when both were
 
     @property
     def alive(self) -> bool:
@@ -118,8 +119,10 @@ class Membership:
     async def recount(self) -> None:
         """Learn now, and not at the next beat, how many nodes share how many lanes. Raises Unavailable."""
         now_us = self._clock.now_us()
-        nodes, self.lanes = await self._store.read(lambda tx: rows.share(tx, now_us))
-        self.nodes = max(1, nodes)
+        self._counted(await self._store.read(lambda tx: rows.share(tx, now_us)), now_us)
+
+    def _counted(self, share: tuple[int, int], now_us: int) -> None:
+        self.nodes, self.lanes, self.counted_us = max(1, share[0]), share[1], now_us
 
     async def _beat(self) -> None:
         now_us = self._clock.now_us()
@@ -133,8 +136,8 @@ class Membership:
                     await rows.bury(tx, dead, now_us)
             return kept, await rows.share(tx, now_us)
 
-        kept, (nodes, self.lanes) = await self._store.write(unit)
-        self.nodes = max(1, nodes)
+        kept, share = await self._store.write(unit)
+        self._counted(share, now_us)
         if kept:
             self._until = until_us
         else:
