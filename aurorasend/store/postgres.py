@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, LargeBinary, Table, Text
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, update_text
 
 T = TypeVar("T")
 
@@ -82,6 +82,14 @@ class PostgresTx(Common):
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         if rows:
             self._waiting.setdefault((table, tuple(columns)), []).extend(rows)
+
+    async def update(self, table: Table, key: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        await self.flush()
+        if not rows:
+            return
+        given = f"unnest({_arrays(table, columns)}) AS given ({', '.join(columns)})"
+        arrays = [list(column) for column in zip(*rows, strict=True)]
+        await self._connection.execute(update_text(table, key, columns, given), *arrays)
 
     async def flush(self) -> None:
         """Run the inserts that wait."""
@@ -165,11 +173,15 @@ def _inserts_text(into: Sequence[Into]) -> str:
     parts: list[str] = []
     number = 0
     for table, columns in into:
-        arrays = ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, number + 1))
+        parts.append(f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({_arrays(table, columns, number)})")
         number += len(columns)
-        parts.append(f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})")
     before = ", ".join(f"part{n} AS ({part})" for n, part in enumerate(parts[:-1]))
     return f"WITH {before} {parts[-1]}" if before else parts[-1]
+
+
+def _arrays(table: Table, columns: Sequence[str], after: int = 0) -> str:
+    """Arguments, one for each column, numbered from `after` on."""
+    return ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, after + 1))
 
 
 def _array_type(table: Table, column: str) -> str:

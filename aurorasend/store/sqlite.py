@@ -22,7 +22,7 @@ from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, update_text
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ BUSY_S = 30  # longest wait for another process
 CHECKPOINT_S = 0.1  # a thread of its own brings the WAL into the file so often, so that no commit has to
 CHECKPOINT_PAGES = 4000  # 16 MB: a commit that finds more in the WAL does what is left, and the WAL begins anew
 STATEMENTS = 512
-TOGETHER = 50  # rows of one INSERT
+TOGETHER = (48, 12, 4, 1)  # rows of one INSERT
 
 
 class SqliteTx(Common):
@@ -42,7 +42,8 @@ class SqliteTx(Common):
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__()
         self._connection = connection
-        self._inserts: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = {}  # of one row, of TOGETHER
+        self._inserts: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # statements for TOGETHER rows
+        self._updates: dict[tuple[str, tuple[str, ...]], str] = {}
 
     async def rows(self, sql: Statement, *args: Any) -> list[Row]:
         return self._connection.execute(sql.sqlite, args).fetchall()
@@ -59,22 +60,33 @@ class SqliteTx(Common):
         self._connection.executemany(sql.sqlite, rows)
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Many rows go TOGETHER at a time in one statement: every step of one gives up the interpreter lock, and to
-        have it back from a busy event loop can take longer than the row."""
+        """As many rows as can go in one statement: every step of one gives up the interpreter lock, and to have it back
+        from a busy event loop can take longer than the row. The statements are few, so that they stay prepared."""
         key = (table.name, tuple(columns))
         if key not in self._inserts:
-            one = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-            values = one[one.index(" VALUES ") + len(" VALUES ") :]
-            self._inserts[key] = (one, one + f", {values}" * (TOGETHER - 1))
-        one, many = self._inserts[key]
-        whole = len(rows) - len(rows) % TOGETHER
-        for at in range(0, whole, TOGETHER):
-            self._connection.execute(many, tuple(chain.from_iterable(rows[at : at + TOGETHER])))
-        if whole < len(rows):
-            self._connection.executemany(one, rows[whole:])
+            self._inserts[key] = [_insert_text(table.name, columns, number) for number in TOGETHER]
+        at = 0
+        for number, text in zip(TOGETHER, self._inserts[key], strict=True):
+            while len(rows) - at >= number:
+                self._connection.execute(text, tuple(chain.from_iterable(rows[at : at + number])))
+                at += number
+
+    async def update(self, table: Table, key: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        if not rows:
+            return
+        if (table.name, tuple(columns)) not in self._updates:
+            values = ", ".join(f"json_extract(value, '$[{n}]') AS {column}" for n, column in enumerate(columns))
+            given = f"(SELECT {values} FROM json_each(?)) AS given"
+            self._updates[table.name, tuple(columns)] = update_text(table, key, columns, given)
+        self._connection.execute(self._updates[table.name, tuple(columns)], (msgspec.json.encode(rows).decode(),))
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         return msgspec.json.encode(values).decode()
+
+
+def _insert_text(table: str, columns: Sequence[str], rows: int) -> str:
+    values = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([values] * rows)}"
 
 
 class _Wanted:

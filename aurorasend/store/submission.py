@@ -54,9 +54,7 @@ _RECIPIENT_WHOLE = Statement(
     "SELECT id, position, address, state, sub_status, tries, log, out_ip, created, updated FROM recipient "
     "WHERE account_id = $1 AND id >= $2 AND id < $3 ORDER BY id"
 )
-_SET_RECIPIENT = Statement(
-    "UPDATE recipient SET state = $3, sub_status = $4, tries = $5, log = $6, out_ip = $7, updated = $8 WHERE account_id = $1 AND id = $2"
-)
+_RECIPIENT_RESULT = ("account_id", "id", "state", "sub_status", "tries", "log", "out_ip", "updated")
 
 
 async def add_submissions(tx: Tx, rows: Sequence[Row]) -> None:
@@ -137,4 +135,4 @@ async def recipients_whole(tx: Tx, account_id: int, first: int, end: int) -> lis
 
 async def set_recipients(tx: Tx, rows: Sequence[Row]) -> None:
     """Rows of (account_id, id, state, sub_status, tries, log, out_ip, updated)."""
-    await tx.run_many(_SET_RECIPIENT, rows)
+    await tx.update(recipient, 2, _RECIPIENT_RESULT, rows)

@@ -82,6 +82,10 @@ class Tx(Protocol):
         """All rows at once (executemany; unnest). On PostgreSQL they go to the server with the next statement that is no insert,
         or at the end: what they break is told then."""
 
+    async def update(self, table: Table, key: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Change rows, each by values of its own, in one statement: `columns` are first the `key` ones that find a row,
+        then those to set; `rows` hold a value for each. No two rows may have the same key."""
+
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""
 
@@ -110,6 +114,13 @@ class Store(Protocol):
     async def read(self, unit: Unit[T]) -> T: ...
 
     async def close(self) -> None: ...
+
+
+def update_text(table: Table, key: int, columns: Sequence[str], given: str) -> str:
+    """`given` is the SQL of a relation of these columns, named `given`."""
+    values = ", ".join(f"{column} = given.{column}" for column in columns[key:])
+    found = " AND ".join(f"{table.name}.{column} = given.{column}" for column in columns[:key])
+    return f"UPDATE {table.name} SET {values} FROM {given} WHERE {found}"
 
 
 _TAKE = Statement(
