@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any, Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ from aurorasend import queue
 from aurorasend.clock import HOUR, MINUTE, SECOND, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
-from aurorasend.queue import HORIZON, Claimed, Key, Kind, Later, Priority
+from aurorasend.queue import HORIZON, Claimed, Key, Kind, Later, Priority, Taken, Wanted
 from aurorasend.store import node as nodes
 from aurorasend.store.tx import EVER, Store, Tx
 from aurorasend.wake import Wake
@@ -41,6 +41,11 @@ FAULTY_US = HOUR  # an entry that a fault of ours keeps from being tried is trie
 FAULTY_TRIES = 100  # and is parked when it has been tried so often: four days, longer than any mail is tried
 
 
+def _place(one: Wanted) -> tuple[str, int, int]:
+    """The order in which a put touches hints, and leases are taken: so neither waits for the other for ever."""
+    return (one[0].lane, one[0].account_id, one[0].priority)
+
+
 class Result(msgspec.Struct, frozen=True):
     """What became of a claimed entry. `again` says when it is due once more, None that it is final; `report` is for
     the crew's `record`."""
@@ -48,10 +53,6 @@ class Result(msgspec.Struct, frozen=True):
     claimed: Claimed
     again: Later | None
     report: Any
-
-
-Chosen = tuple[Key, int, Sequence[int]]  # how many to claim, and besides which
-Taken = tuple[Key, list[Claimed]]
 
 
 class Crew(Protocol):
@@ -161,10 +162,7 @@ class Dispatcher:
             return POLL_S
         now_us, worker = self._clock.now_us(), self._worker
 
-        async def look(tx: Tx) -> tuple[list[Key], int | None]:
-            return await queue.due(tx, worker, now_us, KEYS), await queue.next_due(tx, now_us)
-
-        keys, next_due = await self._store.read(look)
+        keys, next_due = await self._store.read(lambda tx: queue.look(tx, worker, now_us, KEYS))
         if self._crowded or now_us - self._membership.counted_us > COUNT_US:
             await self._membership.recount()
             self._crowded = False
@@ -194,13 +192,13 @@ class Dispatcher:
         self._worker, self._lanes, self._doubt_since = self._membership.worker, {}, None
         return False
 
-    def _choose(self, keys: Sequence[Key]) -> list[Chosen]:
+    def _choose(self, keys: Sequence[Key]) -> list[Wanted]:
         """What to claim now. Trigger first; within a lane who was served longest ago."""
         due = {key.lane for key in keys}
         surplus = self._surplus(due)
         held = len(self._held(due))
         room = IN_FLIGHT - sum(lane.busy for lane in self._lanes.values())
-        chosen: list[Chosen] = []
+        chosen: list[Wanted] = []
         planned: dict[tuple[str, int], int] = {}
         for key in sorted(keys, key=self._order):
             lane = self._lanes.get(key.lane)
@@ -262,25 +260,18 @@ class Dispatcher:
                 idle.append(lane)
         return idle
 
-    async def _claim(self, tx: Tx, chosen: Sequence[Chosen], idle: Sequence[_Lane], worker: int) -> list[Taken]:
+    async def _claim(self, tx: Tx, chosen: Sequence[Wanted], idle: Sequence[_Lane], worker: int) -> list[Taken]:
         """The transaction of a turn; it may be run again from the start. A node that was buried and has not noticed yet
         claims nothing: nobody would bury it again, and what it claimed would stay with it."""
         if not await nodes.is_alive(tx, worker):
             return []
         ours = {name for name, lane in self._lanes.items() if lane.leased}
-        by_lane: dict[str, list[Chosen]] = {lane.name: [] for lane in idle}
-        for one in chosen:
-            by_lane.setdefault(one[0].lane, []).append(one)
-        now_us = self._clock.now_us()
-        claimed: list[Taken] = []
-        for name in sorted(by_lane):  # the order in which a put touches the hints: so neither waits for the other for ever
-            wanted = sorted(by_lane[name], key=lambda one: (one[0].account_id, one[0].priority))
-            if not wanted:
-                await queue.release_lane(tx, name, worker, self._lanes[name].touched)
+        mine: list[Wanted] = []
+        for name, wanted in groupby(sorted(chosen, key=_place), key=lambda one: one[0].lane):
             # In doubt about a claim it may be ours no longer: the claim may have given it up.
-            elif (name in ours and self._doubt_since is None) or await queue.lease_lane(tx, name, worker):
-                claimed += [(key, await queue.claim(tx, key, now_us, count, worker, but)) for key, count, but in wanted]
-        return claimed
+            if (name in ours and self._doubt_since is None) or await queue.lease_lane(tx, name, worker):
+                mine += wanted
+        return await queue.claim(tx, mine, self._clock.now_us(), worker, {lane.name: lane.touched for lane in idle})
 
     async def _start(self, claimed: Sequence[Taken]) -> None:
         taken, now_us = {key.lane for key, _ in claimed}, self._clock.now_us()

@@ -5,7 +5,7 @@ Always: what is claimed is leased, and comes back by itself when its node's leas
 attempt and never loses one (RFC 5321 §6.1: accepting is promising). Nothing removes work that is not final.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -74,20 +74,21 @@ class Key:
     priority: int
 
 
+NOTHING: Mapping[str, Iterable[Key]] = {}
+Wanted = tuple[Key, int, Sequence[int]]
+"""How many to claim at most; and what the node has already, and for so long that it is due again."""
+Taken = tuple[Key, list[Claimed]]
+
+
 async def put(tx: Tx, works: Iterable[Work]) -> None:
     await rows.put(tx, list(works))
 
 
-async def due(tx: Tx, node: int, now_us: int, limit: int) -> list[Key]:
-    """What `node` could claim from, up to `limit` of each priority: bulk mail to any number of lanes hides no code's.
-    The longest waiting first."""
-    return [Key(*found) for priority in Priority for found in await rows.due(tx, node, now_us, limit, priority)]
-
-
-async def next_due(tx: Tx, now_us: int) -> int | None:
-    """When, after now, something will be due."""
-    found = [await rows.next_due(tx, now_us, priority) for priority in Priority]
-    return min((at for at in found if at is not None), default=None)
+async def look(tx: Tx, node: int, now_us: int, limit: int) -> tuple[list[Key], int | None]:
+    """What `node` could claim from, up to `limit` of each priority, the longest waiting first (bulk mail to any number of
+    lanes hides no code's); and when, after now, something else will be due."""
+    found, next_due = await rows.look(tx, node, now_us, limit)
+    return [Key(*key) for key in found], next_due
 
 
 async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
@@ -95,11 +96,24 @@ async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
     return await rows.lease_lane(tx, lane, node)
 
 
-async def claim(tx: Tx, key: Key, now_us: int, limit: int, node: int, besides: Sequence[int] = ()) -> list[Claimed]:
-    """Lease up to `limit` due entries to `node`. They are its own until it settles them or its lease ends. `besides` are
-    entries that it has already, and for so long that they are due again."""
-    found = await rows.claim(tx, (key.lane, key.account_id, key.priority), (now_us, now_us + HORIZON), limit, node, besides)
-    return [Claimed(key.account_id, entry_id, Kind(kind), ref, tries) for entry_id, kind, ref, tries in found]
+async def claim(
+    tx: Tx, wanted: Sequence[Wanted], now_us: int, node: int, leaving: Mapping[str, Iterable[Key]] = NOTHING
+) -> list[Taken]:
+    """Lease due entries to `node`: they are its own until it settles them or its lease ends. It is done for now with the
+    lanes `leaving`, from whose keys it took something."""
+    taken: list[Taken] = []
+    drained: list[tuple[str, int, int]] = []
+    for key, limit, besides in wanted:
+        place = (key.lane, key.account_id, key.priority)
+        found = await rows.claim(tx, place, (now_us, now_us + HORIZON), limit, node, besides)
+        taken.append((key, [Claimed(key.account_id, entry_id, Kind(kind), ref, tries) for entry_id, kind, ref, tries in found]))
+        if len(found) < limit:
+            drained.append(place)
+    left = [(key.lane, key.account_id, key.priority) for keys in leaving.values() for key in keys]
+    await rows.refresh(tx, [*drained, *left])
+    for lane in leaving:
+        await rows.free_lane(tx, lane, node)
+    return taken
 
 
 async def finish(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -129,10 +143,3 @@ async def release_parked(tx: Tx, after: tuple[int, int], now_us: int, limit: int
     """Make up to `limit` entries due that a fault of ours keeps from being tried or recorded, the first after `after`;
     returns them, as (account_id, id)."""
     return await rows.release_parked(tx, after, now_us, limit)
-
-
-async def release_lane(tx: Tx, lane: str, node: int, keys: Iterable[Key]) -> None:
-    """`node` is done with `lane` for now; the hints of what it took from are set right."""
-    for key in sorted(keys, key=lambda k: (k.account_id, k.priority)):
-        await rows.refresh(tx, (key.lane, key.account_id, key.priority))
-    await rows.free_lane(tx, lane, node)

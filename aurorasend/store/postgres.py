@@ -21,6 +21,7 @@ T = TypeVar("T")
 POOL = 8
 COMMAND_S = 60  # longest statement
 ACQUIRE_S = 30  # longest wait for a connection
+SESSION = {"synchronous_commit": "on", "application_name": "aurorasend", "jit": "off"}
 REPEATS = 5  # how often a unit is run again
 
 # What another transaction caused. A unit looks before it writes, so two that write the same name at the same time are
@@ -114,7 +115,7 @@ class PostgresStore:
         self.url = url
         self._connections = connections
         self.clock = clock
-        self._pool: Any = None
+        self._pools: dict[bool, Any] = {}  # for reading only, and the others
         self._opening = asyncio.Lock()
         self._inserts: dict[tuple[Into, ...], str] = {}
 
@@ -125,20 +126,23 @@ class PostgresStore:
         return await self._run(unit, readonly=True)
 
     async def close(self) -> None:
-        if self._pool is not None:
+        for pool in self._pools.values():
             try:
-                await asyncio.wait_for(self._pool.close(), 5)
+                await asyncio.wait_for(pool.close(), 5)
             except TimeoutError:
-                self._pool.terminate()
+                pool.terminate()
 
     async def _run(self, unit: Unit[T], *, readonly: bool) -> T:
         for repeat in range(REPEATS + 1):
             try:
-                pool = self._pool or await self._open()
-                async with pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction(readonly=readonly):
+                pool = self._pools.get(readonly) or await self._open(readonly=readonly)
+                async with pool.acquire(timeout=ACQUIRE_S) as connection:
                     tx = PostgresTx(connection, self._inserts)
-                    result = await complete(unit, tx, tx)
-                    await tx.flush()
+                    if readonly:  # in a transaction too each statement would see what is committed by then
+                        return await unit(tx)
+                    async with connection.transaction():
+                        result = await complete(unit, tx, tx)
+                        await tx.flush()
                     return result
             except _AGAIN:
                 if repeat == REPEATS:
@@ -152,20 +156,21 @@ class PostgresStore:
                 raise Unavailable(f"postgres: {type(error).__name__}: {error}") from error
         raise AssertionError("the last repeat returns or raises")
 
-    async def _open(self) -> Any:
+    async def _open(self, *, readonly: bool) -> Any:
+        """Half of the connections are for reading, and can do nothing else: so it takes no transaction to be sure of that."""
         async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+            if readonly not in self._pools:
+                self._pools[readonly] = await asyncpg.create_pool(
                     self.url,
                     min_size=1,
-                    max_size=self._connections,
+                    max_size=max(1, self._connections // 2),
                     command_timeout=COMMAND_S,
                     statement_cache_size=512,
                     timeout=10,
                     reset=_as_it_is,
-                    server_settings={"synchronous_commit": "on", "application_name": "aurorasend", "jit": "off"},
+                    server_settings=SESSION | ({"default_transaction_read_only": "on"} if readonly else {}),
                 )
-        return self._pool
+        return self._pools[readonly]
 
 
 def _inserts_text(into: Sequence[Into]) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from aurorasend.store.schema import work
 from aurorasend.store.tx import EVER, Hot, Row, Statement, Tx
 
@@ -11,16 +13,24 @@ _HINT = Statement(
     "INSERT INTO ready (lane, account_id, priority, next_due) VALUES ($1, $2, $3, $4) ON CONFLICT (lane, account_id, priority) "
     "DO UPDATE SET next_due = excluded.next_due WHERE ready.next_due > excluded.next_due"
 )
-_DUE = Statement(
-    "SELECT r.lane, r.account_id, r.priority FROM ready r LEFT JOIN lane l ON l.name = r.lane WHERE r.priority = $4 AND r.lane NOT LIKE 'hook:%' "
-    "AND r.next_due <= $1 AND (l.node IS NULL OR l.node = $2) ORDER BY r.next_due LIMIT $3"
+_MAIL = "lane NOT LIKE 'hook:%'"  # webhook posts are left alone: this version queues them and has no sender for them yet
+_LOOK = Statement(
+    " UNION ALL ".join(
+        part
+        for priority in (0, 1)
+        for part in (
+            f"SELECT * FROM (SELECT r.lane, r.account_id, r.priority, r.next_due FROM ready r LEFT JOIN lane l ON l.name = r.lane "
+            f"WHERE r.priority = {priority} AND r.{_MAIL} AND r.next_due <= $1 AND (l.node IS NULL OR l.node = $2) "
+            f"ORDER BY r.next_due LIMIT $3) AS due{priority}",
+            f"SELECT '', 0, -1, min(next_due) FROM ready WHERE priority = {priority} AND next_due > $1 AND {_MAIL}",
+        )
+    )
 )
 _LEASE_LANE = Statement(
     "INSERT INTO lane (name, node) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET node = excluded.node "
     "WHERE lane.node = excluded.node RETURNING name"
 )
 _FREE_LANE = Statement("DELETE FROM lane WHERE name = $1 AND node = $2")
-_NEXT = Statement("SELECT min(next_due) FROM ready WHERE priority = $2 AND next_due > $1 AND lane NOT LIKE 'hook:%'")
 _CLAIM = Statement(
     sqlite=(
         "UPDATE work SET lease = $6, due = $7, tries = tries + 1 WHERE account_id = $2 AND id IN (SELECT id FROM work "
@@ -33,13 +43,22 @@ _CLAIM = Statement(
         "WHERE work.account_id = $2 AND work.id = picked.id RETURNING work.id, work.kind, work.ref, work.tries"
     ),
 )
-_LOCK_HINT = Statement(
-    sqlite="SELECT 1 FROM ready WHERE lane = $1 AND account_id = $2 AND priority = $3",
-    postgres="SELECT 1 FROM ready WHERE lane = $1 AND account_id = $2 AND priority = $3 FOR UPDATE",
+# Of keys as JSON arrays.
+_GIVEN = (
+    "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each($1)",
+    "SELECT given->>0, (given->>1)::bigint, (given->>2)::bigint FROM jsonb_array_elements($1::jsonb) AS given",
 )
-_EARLIEST = Statement("SELECT min(due) FROM work WHERE lane = $1 AND account_id = $2 AND priority = $3")
-_SET_HINT = Statement("UPDATE ready SET next_due = $4 WHERE lane = $1 AND account_id = $2 AND priority = $3")
-_DROP_HINT = Statement("DELETE FROM ready WHERE lane = $1 AND account_id = $2 AND priority = $3")
+_WAITING = "FROM work WHERE work.lane = ready.lane AND work.account_id = ready.account_id AND work.priority = ready.priority"
+
+
+def _of_given(begin: str, end: str = "") -> Statement:
+    sqlite, postgres = (f"{begin} (lane, account_id, priority) IN ({given}){end}" for given in _GIVEN)
+    return Statement(sqlite=sqlite, postgres=postgres)
+
+
+_LOCK_HINTS = _of_given("SELECT 1 FROM ready WHERE", ' ORDER BY lane COLLATE "C", account_id, priority FOR UPDATE')
+_DROP_HINTS = _of_given(f"DELETE FROM ready WHERE NOT EXISTS (SELECT 1 {_WAITING}) AND")
+_SET_HINTS = _of_given(f"UPDATE ready SET next_due = (SELECT min(due) {_WAITING}) WHERE EXISTS (SELECT 1 {_WAITING}) AND")
 _FINISH = Statement("DELETE FROM work WHERE account_id = $1 AND lease = $2 AND id IN ids($3) RETURNING id")
 _LATER = Statement(
     "UPDATE work SET due = $4, lease = 0, tries = tries - $5 WHERE account_id = $1 AND lease = $2 AND id = $3 RETURNING lane, priority"
@@ -73,16 +92,16 @@ async def _write_hints(tx: Tx, earliest: dict[tuple[str, int, int], int]) -> Non
     await tx.run_many(_HINT, [(*key, due) for key, due in sorted(earliest.items())])
 
 
-async def due(tx: Tx, node: int, now_us: int, limit: int, priority: int) -> list[tuple[str, int, int]]:
-    """(lane, account_id, priority) with something due, in lanes that are free or `node`'s, the longest waiting first.
-    Webhook posts are left alone: this version queues them and has no sender for them yet."""
-    return [(row[0], row[1], row[2]) for row in await tx.rows(_DUE, now_us, node, limit, priority)]
-
-
-async def next_due(tx: Tx, now_us: int, priority: int) -> int | None:
-    """When, after now, something will be due."""
-    row = await tx.row(_NEXT, now_us, priority)
-    return row[0] if row else None
+async def look(tx: Tx, node: int, now_us: int, limit: int) -> tuple[list[tuple[str, int, int]], int | None]:
+    """(lane, account_id, priority) with something due, in lanes that are free or `node`'s, the longest waiting of each
+    priority first, up to `limit` of each; and when, after now, something else will be due."""
+    keys, later = [], []
+    for lane, account_id, priority, due in await tx.rows(_LOOK, now_us, node, limit):
+        if priority >= 0:
+            keys.append((lane, account_id, priority))
+        elif due is not None:
+            later.append(due)
+    return keys, min(later, default=None)
 
 
 async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
@@ -99,22 +118,19 @@ async def claim(
 ) -> list[Row]:
     """(id, kind, ref, tries) of up to `limit` entries of (lane, account_id, priority) that are due, oldest first, but for
     `besides`. `at` = (now, when they are due again)."""
-    rows = await tx.rows(_CLAIM, *key, at[0], limit, node, at[1], tx.many(besides))
-    if len(rows) < limit:
-        await refresh(tx, key)
-    return rows
+    return await tx.rows(_CLAIM, *key, at[0], limit, node, at[1], tx.many(besides))
 
 
-async def refresh(tx: Tx, key: tuple[str, int, int]) -> None:
-    """Set the hint of `key` right. It is locked first: a put that has not touched it yet will do so after us, and
-    what a put that has touched it wrote is committed once we hold the lock."""
-    if not await tx.row(_LOCK_HINT, *key):
+async def refresh(tx: Tx, keys: Sequence[tuple[str, int, int]]) -> None:
+    """Set the hints of `keys` right. They are locked first, in the order in which a put touches them: a put that has not
+    touched one yet will do so after us, and what a put that has touched it wrote is committed once we hold the lock."""
+    if not keys:
         return
-    earliest = await tx.row(_EARLIEST, *key)
-    if earliest is None or earliest[0] is None:
-        await tx.run(_DROP_HINT, *key)
-    else:
-        await tx.run(_SET_HINT, *key, earliest[0])
+    given = msgspec.json.encode(keys).decode()
+    if tx.engine == "postgres":  # SQLite has one writer
+        await tx.rows(_LOCK_HINTS, given)
+    await tx.run(_DROP_HINTS, given)
+    await tx.run(_SET_HINTS, given)
 
 
 async def finish(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[int]:

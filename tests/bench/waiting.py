@@ -105,13 +105,12 @@ class Claimer:
 
         async def look(tx: Tx) -> list[Key]:
             now = time.time_ns() // 1000
-            keys = await queue.due(tx, NOBODY, now, KEYS)
-            await queue.next_due(tx, now)
+            keys, _ = await queue.look(tx, NOBODY, now, KEYS)
             return keys
 
         async def take(tx: Tx) -> list[Claimed]:
             begin = time.perf_counter()
-            claimed = await queue.claim(tx, key, time.time_ns() // 1000, BATCH, NOBODY)
+            ((_, claimed),) = await queue.claim(tx, [(key, BATCH, ())], time.time_ns() // 1000, NOBODY)
             inside[0] = time.perf_counter() - begin
             return claimed
 

@@ -23,16 +23,16 @@ async def put(store: Store, *works: Work) -> None:
 
 
 async def claim(store: Store, node: int = 7, *, key: Key = KEY, now: int = NOW, limit: int = 10) -> list[int]:
-    claimed = await store.write(lambda tx: queue.claim(tx, key, now, limit, node))
+    ((_, claimed),) = await store.write(lambda tx: queue.claim(tx, [(key, limit, ())], now, node))
     return [one.id for one in claimed]
 
 
 async def due(store: Store, node: int = 7, now: int = NOW) -> list[Key]:
-    return await store.read(lambda tx: queue.due(tx, node, now, 100))
+    return (await store.read(lambda tx: queue.look(tx, node, now, 100)))[0]
 
 
 async def hints(store: Store, now: int = 0) -> int | None:
-    return await store.read(lambda tx: queue.next_due(tx, now))
+    return (await store.read(lambda tx: queue.look(tx, 0, now, 100)))[1]
 
 
 async def test_an_entry_is_claimed_once(store: Store) -> None:
@@ -64,7 +64,7 @@ async def test_a_lane_of_another_node_is_not_offered(store: Store) -> None:
     assert await store.write(lambda tx: queue.lease_lane(tx, LANE, 7)) is False
     assert await due(store, 7) == []
     assert await due(store, 8) == [Key(LANE, 1, 0)]
-    await store.write(lambda tx: queue.release_lane(tx, LANE, 8, []))
+    await store.write(lambda tx: queue.claim(tx, [], NOW, 8, {LANE: []}))
     assert await due(store, 7) == [Key(LANE, 1, 0)]
 
 
@@ -72,7 +72,7 @@ async def test_finished_work_is_gone_and_its_hint_with_it(store: Store) -> None:
     await put(store, work(1), work(2))
     assert sorted(await claim(store)) == [1, 2]
     assert await store.write(lambda tx: queue.finish(tx, 7, [(1, 1), (1, 2)])) == {(1, 1), (1, 2)}
-    await store.write(lambda tx: queue.release_lane(tx, LANE, 7, [Key(LANE, 1, 0)]))
+    await store.write(lambda tx: queue.claim(tx, [], NOW, 7, {LANE: [Key(LANE, 1, 0)]}))
     assert await hints(store) is None
 
 
@@ -90,7 +90,7 @@ async def test_what_waits_again_is_due_then_and_counts_its_tries(store: Store) -
     await store.write(lambda tx: queue.later(tx, 7, [Later(1, 1, NOW + MINUTE), Later(1, 2, NOW + MINUTE, counts=False)]))
     assert await hints(store) == NOW + MINUTE
     assert await claim(store) == []
-    again = await store.write(lambda tx: queue.claim(tx, Key(LANE, 1, 0), NOW + MINUTE, 10, 7))
+    ((_, again),) = await store.write(lambda tx: queue.claim(tx, [(Key(LANE, 1, 0), 10, ())], NOW + MINUTE, 7))
     assert {(one.id, one.tries) for one in again} == {(1, 2), (2, 1)}
 
 

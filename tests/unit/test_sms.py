@@ -59,7 +59,7 @@ class World:
             found = []
             for priority in queue.Priority:
                 key = queue.Key(LANE, ACCOUNT, priority)
-                found += await queue.claim(tx, key, self.clock.now_us(), 1000, NODE)
+                found += (await queue.claim(tx, [(key, 1000, ())], self.clock.now_us(), NODE))[0][1]
             return found
 
         claimed = await self.store.write(claim)
