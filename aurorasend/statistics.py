@@ -7,8 +7,6 @@ request, and says the current state of each recipient (data.md §2.4).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
-from operator import itemgetter
 from typing import NamedTuple
 
 from aurorasend.clock import HOUR
@@ -50,16 +48,10 @@ class Counts(NamedTuple):
         return self.requested - self.delivered - self.bounced - self.invalid
 
 
-class Line(NamedTuple):
-    """Counts, or numbers of classes, of one combination; the first four are its place in the answer. `bucket` is a day or
-    hour since 1970 in the asker's zone; `label` "" for none; `domain` "" when domains are together."""
-
-    bucket: int
-    api_user: str
-    domain: str
-    label_id: int
-    label: str
-    counts: tuple[int, ...]
+Line = tuple[int, str, str, int, str, tuple[int, ...]]
+"""Bucket, API_USER, recipient domain, label's id and name, and counts, or numbers of classes: a plain tuple, since there may be
+thousands. The first four are its place in the answer. A bucket is a day or hour since 1970 in the asker's zone; the name is ""
+for no label, the domain when domains are together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +66,6 @@ class Asked:
     domains: Sequence[str] | None = None
 
 
-@lru_cache(maxsize=65_536)  # long answers are of few numbers, which come again and again
 def percent(part: int, whole: int) -> float | int:
     """Cut, not rounded, to two decimals; without decimals when there are none (data.md §2.3)."""
     if not part or not whole:
@@ -93,7 +84,6 @@ async def slice_of(tx: Tx, account_id: int, asked: Asked) -> Slice:
     )
 
 
-_PLACE = itemgetter(0, 1, 2, 3)
 _READ = {Grain.DAY: rows.by_day, Grain.HOUR: rows.by_hour, Grain.INVALID_DAY: rows.invalid_by_day}
 
 
@@ -103,11 +93,11 @@ async def lines(tx: Tx, account_id: int, asked: Asked, grain: Grain, zone_hours:
     users = await rows.api_user_names(tx, account_id)
     names = await labels.names(tx, account_id, sorted({key[2] for key in sums}))
     found = [
-        Line(bucket, users.get(api_user_id, ""), domain, label_id, names.get(label_id, ""), counts)
+        (bucket, users.get(api_user_id, ""), domain, label_id, names.get(label_id, ""), counts)
         for (bucket, api_user_id, label_id, domain), counts in sums.items()
         if counts[0] or grain is Grain.INVALID_DAY
     ]
-    found.sort(key=_PLACE)
+    found.sort()
     return found
 
 

@@ -115,7 +115,7 @@ async def by_day(call: ApiCall, p: ByDay) -> Info:
         total = await call.node.store.read(lambda tx: statistics.total(tx, account_id, asked, hours))
         return {"dataList": summed(total)}
     found = await read_lines(call, asked, Grain.DAY)
-    return {"dataList": [DayRow(*of_day(line), *shown(line.counts)) for line in found]}
+    return {"dataList": [DayRow(*of_day(line), *shown(line[-1])) for line in found]}
 
 
 @endpoint("stathour/list")
@@ -137,17 +137,18 @@ async def invalid(call: ApiCall, p: ByDay) -> Info:
         total = await call.node.store.read(lambda tx: statistics.total_invalid(tx, account_id, asked, hours))
         return {"dataList": dict(zip(CLASSES, total, strict=True))}
     found = await read_lines(call, asked, Grain.INVALID_DAY)
-    return {"dataList": [InvalidRow(*of_day(line), *line.counts) for line in found]}
+    return {"dataList": [InvalidRow(*of_day(line), *line[-1]) for line in found]}
 
 
 def of_day(line: Line) -> tuple[object, ...]:
-    return (_date(line.bucket), line.api_user, line.domain, line.label_id, line.label or None)
+    bucket, api_user, domain, label_id, label, _ = line
+    return (_date(bucket), api_user, domain, label_id, label or None)
 
 
 def hour_row(line: Line) -> msgspec.Struct:
-    day, hour = divmod(line.bucket, 24)
-    counts = shown(line.counts)
-    return HourRow(_date(day), hour, line.api_user, line.label_id, line.label, counts[_UNIQUE_CLICKS_PERCENT], *counts)
+    bucket, api_user, _, label_id, label, numbers = line
+    counts = shown(numbers)
+    return HourRow(_date(bucket // 24), bucket % 24, api_user, label_id, label, counts[_UNIQUE_CLICKS_PERCENT], *counts)
 
 
 def shown(counts: Sequence[int]) -> tuple[float | int, ...]:

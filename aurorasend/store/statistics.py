@@ -6,7 +6,7 @@ and adds them to the rows that answers are made of. Every answer is both togethe
 before and after.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from operator import add
@@ -248,12 +248,14 @@ async def _of_days(
     return _added_up(await tx.rows(statements[wanted.domains is not None], *arguments, *more))
 
 
-def _added_up(found: Iterable[Row]) -> Sums:
+def _added_up(found: Sequence[Row]) -> Sums:
     """A key comes twice when it has counters that are not folded yet."""
-    sums: Sums = {}
-    for row in found:
-        key, numbers = row[:4], row[4:]
-        sums[key] = tuple(map(add, sums[key], numbers)) if key in sums else numbers
+    sums: Sums = {row[:4]: row[4:] for row in found}
+    if len(sums) < len(found):
+        sums = {}
+        for row in found:
+            key, numbers = row[:4], row[4:]
+            sums[key] = tuple(map(add, sums[key], numbers)) if key in sums else numbers
     return sums
 
 
