@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aurorasend import dispatch, queue
-from aurorasend.clock import HOUR, SystemClock
+from aurorasend.clock import HOUR, SECOND, SystemClock
 from aurorasend.codes import Unavailable
 from aurorasend.dispatch import Dispatcher, Result, Sizes
 from aurorasend.membership import Membership
@@ -91,8 +91,10 @@ async def put(store: Store, lane: str, ids: Iterable[int]) -> None:
 
 
 @asynccontextmanager
-async def dispatching(store: Store, folder: Path, crew: Notes) -> AsyncIterator[tuple[Dispatcher, Wake]]:
-    membership = Membership(store, CLOCK, folder / "run", 10_000_000, delivers=True)
+async def dispatching(
+    store: Store, folder: Path, crew: Notes, lease_us: int = 10 * SECOND
+) -> AsyncIterator[tuple[Dispatcher, Wake]]:
+    membership = Membership(store, CLOCK, folder / "run", lease_us, delivers=True)
     await membership.join()
     wake = Wake(Alone())
     dispatcher = Dispatcher(store, CLOCK, wake, membership, {Kind.MAIL: crew}, Sizes(batch=10, window=30, runners=3))
@@ -127,6 +129,21 @@ async def test_every_entry_is_tried_once(store: Store, tmp_path: Path) -> None:
     crew = Notes()
     await work_off(store, tmp_path, crew, 100, 0)
     assert sorted(crew.tried) == list(range(100))
+
+
+async def test_a_node_that_joins_has_its_share_long_before_the_first_ones_next_beat(store: Store, tmp_path: Path) -> None:
+    first, second = Notes(0.02), Notes(0.02)
+    for lane in range(8):
+        await put(store, f"lane{lane}", range(1000 * lane, 1000 * lane + 1000))
+
+    async def has_begun(crew: Notes) -> bool:
+        return len(crew.tried) > 10
+
+    async with dispatching(store, tmp_path / "first", first, HOUR):
+        await until(lambda: has_begun(first))
+        async with dispatching(store, tmp_path / "second", second, HOUR):
+            await until(lambda: has_begun(second))
+    assert not set(first.tried) & set(second.tried)
 
 
 async def test_f24_what_a_lost_claim_took_comes_back(store: Store, tmp_path: Path) -> None:

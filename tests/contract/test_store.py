@@ -32,6 +32,26 @@ async def test_what_was_written_can_be_read(store: Store) -> None:
     assert await value(store, "a") == "1"
 
 
+async def test_rows_are_changed_each_by_values_of_its_own(store: Store) -> None:
+    async def unit(tx: Tx) -> None:
+        await tx.insert(meta, ("key", "value"), [(key, "1") for key in "abc"])
+        await tx.update(meta, 1, ("key", "value"), [("a", "1'\"\\é\n"), ("c", "3"), ("nobody", "4")])
+        await tx.update(meta, 1, ("key", "value"), [])
+        await tx.insert(sequence, ("name", "next"), [("low", 1), ("high", 2)])
+        await tx.update(sequence, 1, ("name", "next"), [("high", 2**63 - 1)])
+
+    await store.write(unit)
+    assert [await value(store, key) for key in "abc"] == ["1'\"\\é\n", "1", "3"]
+    assert await store.read(lambda tx: tx.row(NUMBER, 2**63 - 1)) and await store.read(lambda tx: tx.row(NUMBER, 1))
+
+
+async def test_many_rows_are_inserted_once_each(store: Store) -> None:
+    await store.write(lambda tx: tx.insert(meta, ("key", "value"), [(f"{n:03}", str(n)) for n in range(127)]))
+    assert [row[0] for row in await store.read(lambda tx: tx.rows(SOME, tx.many([f"{n:03}" for n in range(200)])))] == [
+        f"{n:03}" for n in range(127)
+    ]
+
+
 async def test_a_unit_that_fails_changes_nothing_and_hurts_no_other(store: Store) -> None:
     async def bad(tx: Tx) -> None:
         await tx.run(PUT, "bad", "1")
