@@ -196,8 +196,8 @@ class Expansion:
 
     async def _go_on(self, claimed: Claimed) -> int | None:
         """Make mails for a turn. Microseconds after which to go on, or None when the send is over."""
-        ends_us = self._clock.now_us() + TURN_US
         send, batch = await self._look(claimed)
+        ends_us = self._clock.now_us() + TURN_US  # from here on, so that a slow store keeps no turn from storing anything
         while send is not None and send.state not in (State.DONE, State.FAILED):
             if send.paused:
                 return PAUSED_US

@@ -56,7 +56,7 @@ def _of_given(begin: str, end: str = "") -> Statement:
     return Statement(sqlite=sqlite, postgres=postgres)
 
 
-_LOCK_HINTS = _of_given("SELECT 1 FROM ready WHERE", ' ORDER BY lane COLLATE "C", account_id, priority FOR UPDATE')
+_LOCK_HINTS = _of_given("SELECT lane, account_id, priority FROM ready WHERE", ' ORDER BY lane COLLATE "C", account_id, priority FOR UPDATE')
 _DROP_HINTS = _of_given(f"DELETE FROM ready WHERE NOT EXISTS (SELECT 1 {_WAITING}) AND")
 _SET_HINTS = _of_given(f"UPDATE ready SET next_due = (SELECT min(due) {_WAITING}) WHERE EXISTS (SELECT 1 {_WAITING}) AND")
 _FINISH = Statement("DELETE FROM work WHERE account_id = $1 AND lease = $2 AND id IN ids($3) RETURNING id")
@@ -128,7 +128,7 @@ async def refresh(tx: Tx, keys: Sequence[tuple[str, int, int]]) -> None:
         return
     given = msgspec.json.encode(keys).decode()
     if tx.engine == "postgres":  # SQLite has one writer
-        await tx.rows(_LOCK_HINTS, given)
+        given = msgspec.json.encode(await tx.rows(_LOCK_HINTS, given)).decode()  # what was made since is its maker's
     await tx.run(_DROP_HINTS, given)
     await tx.run(_SET_HINTS, given)
 
