@@ -136,6 +136,7 @@ class ApiUser:
     account: Account
     id: int
     name: str
+    sender_id: int  # the name as history keeps it
     email_type: int  # 0 trigger, 1 batch
     is_test: bool
     domain: Domain
@@ -316,13 +317,14 @@ def _account(row: Row, entries: list[str]) -> Account:
 
 def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
     (
-        (user_id, email_type, is_test, open_, click, unsubscribe, match, permission, key_hash, old_hash, old_until),
+        (user_id, sender_id, email_type, is_test, open_, click, unsubscribe, match, permission, key_hash, old_hash, old_until),
         (domain_id, domain_name, verified, domain_type),
     ) = row[rows.ACCOUNT_COLUMNS : -4], row[-4:]
     caller = ApiUser(
         account=_account(row, entries),
         id=user_id,
         name=name,
+        sender_id=sender_id,
         email_type=email_type,
         is_test=bool(is_test),
         domain=Domain(domain_id, domain_name, is_usable(verified), domain_type == TEST),

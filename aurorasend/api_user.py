@@ -14,6 +14,7 @@ from aurorasend.store import account as account_rows
 from aurorasend.store import api_user as rows
 from aurorasend.store import domain as sending_domains
 from aurorasend.store import login
+from aurorasend.store import sender as senders
 from aurorasend.store import tracking_domain as tracking_domains
 from aurorasend.store.api_user import ApiUser
 from aurorasend.store.tx import Tx
@@ -50,6 +51,7 @@ class Wanted:
 _NEW = ApiUser(
     id=0,
     name="",
+    sender_id=0,
     email_type=0,
     is_test=0,
     domain_id=0,
@@ -84,7 +86,7 @@ async def add(tx: Tx, account_id: int, email_type: int, wanted: Wanted, terms: T
         wanted = replace(wanted, domain=await _first_domain(tx, account_id))
     made = await _changed(tx, account_id, _NEW, wanted, terms)
     user_id = await tx.next_id("api_user")
-    await _take_name(tx, account_id, made.name, user_id)
+    made = await _take_name(tx, account_id, made, user_id)
     if await rows.count(tx, account_id) >= terms.limit:
         raise Refused(Code.API_USER_TOO_MANY, message=f"apiUser should be no more than {terms.limit}")
     await rows.add(tx, (account_id, user_id, made.name, email_type, hash_key(key), *_settable(made)[1:], now_us, now_us))
@@ -92,7 +94,7 @@ async def add(tx: Tx, account_id: int, email_type: int, wanted: Wanted, terms: T
 
 
 async def change(tx: Tx, account_id: int, name: str, wanted: Wanted, terms: Terms, now_us: int) -> ApiUser:
-    """Another name counts at once; the key stays.
+    """Another name counts at once; the key stays, and what was requested before keeps the old name (management.md §7.4).
 
     Raises Refused (41109, 41108, 41119, 41114, 41116).
     """
@@ -100,7 +102,7 @@ async def change(tx: Tx, account_id: int, name: str, wanted: Wanted, terms: Term
     found = await get(tx, account_id, name)
     made = await _changed(tx, account_id, found, wanted, terms)
     if made.name != name:
-        await _take_name(tx, account_id, made.name, found.id)
+        made = await _take_name(tx, account_id, made, found.id)
         await login.release(tx, login.API, name, account_id, found.id)
     await rows.change(tx, account_id, found.id, *_settable(made), now_us)
     return await get(tx, account_id, made.name)
@@ -126,6 +128,7 @@ async def reset_keys(tx: Tx, account_id: int, names: Sequence[str], key: str, ti
 def _settable(user: ApiUser) -> tuple[object, ...]:
     return (
         user.name,
+        user.sender_id,
         user.domain_id,
         user.tracking_domain_id,
         user.open,
@@ -186,6 +189,8 @@ async def _first_domain(tx: Tx, account_id: int) -> str:
     raise Refused(Code.BOUND_DOMAIN_UNKNOWN)
 
 
-async def _take_name(tx: Tx, account_id: int, name: str, user_id: int) -> None:
-    if not await login.take(tx, login.API, name, account_id, user_id):
+async def _take_name(tx: Tx, account_id: int, user: ApiUser, user_id: int) -> ApiUser:
+    """`user`, whose name is its own now. Raises Refused (41119)."""
+    if not await login.take(tx, login.API, user.name, account_id, user_id):
         raise Refused(Code.API_USER_NOT_CREATED, "the name is taken")
+    return user._replace(sender_id=await senders.get_or_add(tx, account_id, user.name))

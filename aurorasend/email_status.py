@@ -14,7 +14,8 @@ from aurorasend.clock import HOUR
 from aurorasend.event import Kind
 from aurorasend.statistics import Asked
 from aurorasend.store import email_status as rows
-from aurorasend.store import statistics as names
+from aurorasend.store import sender as senders
+from aurorasend.store import statistics as sums
 from aurorasend.store.email_status import Filter, Status
 from aurorasend.store.statistics import Hour, Slice
 from aurorasend.store.tx import Tx
@@ -23,7 +24,7 @@ DELIVERED, INVALID, SOFT, SENDING = Kind.DELIVER.number, Kind.INVALID.number, Ki
 STATES = (DELIVERED, INVALID, SOFT, SENDING)
 _NEVER_TRIED = 0  # in the store; customers are told SENDING
 SORTED = 2.0  # what a row costs that is looked up and sorted, against one that is passed over in order; measured
-MOST_PAIRS = 1000  # of an API_USER and a label that are looked up one by one
+MOST_PAIRS = 1000  # of a sender and a label that are looked up one by one
 
 # data.md §5: what the status says, where it differs from the description
 _WORDS: Mapping[int, tuple[str, str]] = {
@@ -63,7 +64,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page, the names of its API_USERs by id, and how many mails there are in all."""
+    """A page, the API_USERs of its senders by id, and how many mails there are in all."""
 
     page: list[Status]
     api_users: dict[int, str]
@@ -93,7 +94,7 @@ async def search(tx: Tx, account_id: int, wanted: Search) -> Found:
     narrowed = Filter(
         since=wanted.asked.since,
         until=wanted.asked.until,
-        api_users=where.api_users,
+        senders=where.senders,
         labels=where.labels,
         states=None if states is None else [*states, *([_NEVER_TRIED] if SENDING in states else [])],
         sub_statuses=wanted.sub_statuses,
@@ -106,12 +107,12 @@ async def search(tx: Tx, account_id: int, wanted: Search) -> Found:
         page, total = await rows.by_address(tx, account_id, narrowed, wanted.address, (wanted.start, wanted.limit))
     else:
         page, total = await _by_time(tx, account_id, narrowed, where, wanted)
-    return Found(page, await names.api_user_names(tx, account_id), total)
+    return Found(page, await senders.names(tx, account_id), total)
 
 
 async def _by_time(tx: Tx, account_id: int, narrowed: Filter, where: Slice, wanted: Search) -> tuple[list[Status], int]:
     """The counters say in which hours the page lies, so only those are read, and how to read the least of them."""
-    hours = await names.matching(tx, account_id, where, wanted.states, wanted.sub_statuses)
+    hours = await sums.matching(tx, account_id, where, wanted.states, wanted.sub_statuses)
     total = sum(hour.matching for hour in hours)
     limit = min(wanted.limit, total - wanted.start)
     if limit <= 0:
@@ -131,7 +132,7 @@ async def _read(
 ) -> list[Status]:
     """The way that passes over the fewest rows, by what is counted in the hours."""
     every, of_senders, in_states, matching = (sum(column) for column in zip(*(hour[1:] for hour in inside), strict=True))
-    has_senders, has_states = part.api_users is not None or part.labels is not None, part.states is not None
+    has_senders, has_states = part.senders is not None or part.labels is not None, part.states is not None
     if not has_senders and not has_states and part.sub_statuses is None:
         return await rows.unfiltered(tx, account_id, part, bounds)
     share = sum(bounds) / matching
@@ -139,10 +140,10 @@ async def _read(
     if has_states and in_states * (share if _is_ordered(part) else SORTED) <= min(by_time, of_senders * SORTED):
         return await rows.by_state(tx, account_id, part, bounds)
     if has_senders and of_senders * SORTED < by_time:
-        pairs = await names.pairs(tx, account_id, window)
-        users, label_ids = sorted({user for user, _ in pairs}), sorted({label for _, label in pairs})
-        if len(users) * len(label_ids) <= MOST_PAIRS:
-            return await rows.by_sender(tx, account_id, replace(part, api_users=users, labels=label_ids), bounds)
+        pairs = await sums.pairs(tx, account_id, window)
+        sender_ids, label_ids = sorted({sender for sender, _ in pairs}), sorted({label for _, label in pairs})
+        if len(sender_ids) * len(label_ids) <= MOST_PAIRS:
+            return await rows.by_sender(tx, account_id, replace(part, senders=sender_ids, labels=label_ids), bounds)
     return await rows.by_time(tx, account_id, part, bounds)
 
 

@@ -48,11 +48,12 @@ BY_NUMBER = {kind.number: kind for kind in Kind}
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """The send request that an event belongs to: where it counts, and whose webhooks hear of it."""
+    """The send request that an event belongs to: where it counts (`sender_id`), and whose webhooks hear of it (`api_user_id`)."""
 
     account_id: int
     submission_id: int
     api_user_id: int
+    sender_id: int
     label_id: int
     requested: int  # UTC microseconds
 
@@ -97,7 +98,7 @@ def _count(tx: Tx, event: Event) -> None:
         origin = event.origin
         hour = origin.requested // HOUR
         for domain, number in event.domains:
-            key = (origin.account_id, hour, origin.api_user_id, origin.label_id, domain, event.kind.number, event.sub_status)
+            key = (origin.account_id, hour, origin.sender_id, origin.label_id, domain, event.kind.number, event.sub_status)
             rows.count(tx, key, number)
 
 

@@ -54,15 +54,15 @@ async def _mail(tx: Tx, settings: Settings, ids: tuple[int, int], index: int | N
     found = await rows.submission_whole(tx, account_id, submission_id)
     if found is None:
         return []
-    first, count, created = found[8], found[9], found[10]
+    first, count, created = found[9], found[10], found[11]
     if index is not None and index >= count:
         return []
     wanted = range(first, first + min(count, PEOPLE)) if index is None else range(first + index, first + index + 1)
     people = await rows.recipients_whole(tx, account_id, wanted.start, wanted.stop)
     history = await event_rows.of_recipients(tx, account_id, submission_id, wanted.start, wanted.stop, EVENTS)
     lines = [
-        f"{wall(created, settings.zone)}  accepted as {found[3]}, {count} recipients, "
-        f"{'batch' if found[4] else 'trigger'}, label {found[6] or 'none'}"
+        f"{wall(created, settings.zone)}  accepted as {found[4]}, {count} recipients, "
+        f"{'batch' if found[5] else 'trigger'}, label {found[7] or 'none'}"
     ]
     for person in people:
         lines += _recipient(person, history, settings)

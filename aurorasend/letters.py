@@ -100,10 +100,10 @@ class Letters:
 
 
 def _submitted(account_id: int, row: Row) -> Submitted:
-    submission_id, api_user_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
+    submission_id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
     domain, domain_changed, seen, interception = rest
     return Submitted(
-        origin=Origin(account_id, submission_id, api_user_id, label_id, created),
+        origin=Origin(account_id, submission_id, api_user_id, sender_id, label_id, created),
         domain_id=domain_id,
         domain=domain,
         domain_changed=domain_changed,

@@ -285,7 +285,7 @@ def _variables(address: str, name: str, given: str) -> bytes:
 
 def _events(send: ListSend, addresses: Sequence[str], first_event: int, now_us: int) -> list[Event]:
     """One request event for each EVENT recipients; its detail says which of the send's they are."""
-    origin = Origin(send.account_id, send.submission_id, send.api_user_id, send.label_id, send.created)
+    origin = Origin(send.account_id, send.submission_id, send.api_user_id, send.sender_id, send.label_id, send.created)
     events = []
     for at in range(0, len(addresses), EVENT):
         some = addresses[at : at + EVENT]

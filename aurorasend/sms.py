@@ -248,7 +248,7 @@ def _message_rows(prepared: _Prepared, taken: Sequence[_Message], template: sms_
 
 def _request_event(prepared: _Prepared, messages: int) -> Event:
     submission, now = prepared.submission, prepared.created
-    origin = Origin(submission.caller.account.id, prepared.id, 0, 0, now)
+    origin = Origin(submission.caller.account.id, prepared.id, 0, 0, 0, now)
     detail = {"user": submission.caller.name, "template": submission.template_id, "messages": messages}
     return Event(prepared.event_id, Kind.SMS_REQUESTED, now, origin, detail=detail)
 

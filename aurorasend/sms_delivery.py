@@ -193,7 +193,7 @@ def _event(report: SmsReport, event_id: int) -> Event:
         id=event_id,
         kind=KINDS[outcome.state],
         at=report.at,
-        origin=Origin(message.account_id, message.submission_id, 0, 0, message.created),
+        origin=Origin(message.account_id, message.submission_id, 0, 0, 0, message.created),
         recipient_id=message.id,
         detail={"sms_id": message.sms_id, "phone": message.phone, "code": outcome.code, "text": outcome.text},
     )

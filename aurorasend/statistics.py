@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aurorasend.clock import HOUR
 from aurorasend.store import label as labels
+from aurorasend.store import sender as senders
 from aurorasend.store import statistics as rows
 from aurorasend.store.statistics import Slice
 from aurorasend.store.tx import Tx
@@ -78,7 +79,7 @@ async def slice_of(tx: Tx, account_id: int, asked: Asked) -> Slice:
     return Slice(
         since=asked.since // HOUR,
         until=asked.until // HOUR,
-        api_users=await rows.api_user_ids(tx, account_id, asked.api_users),
+        senders=await senders.wanted(tx, account_id, asked.api_users),
         labels=await labels.wanted(tx, account_id, asked.labels, asked.label_names),
         domains=asked.domains,
     )
@@ -90,11 +91,11 @@ _READ = {Grain.DAY: rows.by_day, Grain.HOUR: rows.by_hour, Grain.INVALID_DAY: ro
 async def lines(tx: Tx, account_id: int, asked: Asked, grain: Grain, zone_hours: int) -> list[Line]:
     """One for each combination with any request, in the order of their columns (data.md §2.1, §3)."""
     sums = await _READ[grain](tx, account_id, await slice_of(tx, account_id, asked), zone_hours)
-    users = await rows.api_user_names(tx, account_id)
+    users = await senders.names(tx, account_id)
     names = await labels.names(tx, account_id, sorted({key[2] for key in sums}))
     found = [
-        (bucket, users.get(api_user_id, ""), domain, label_id, names.get(label_id, ""), counts)
-        for (bucket, api_user_id, label_id, domain), counts in sums.items()
+        (bucket, users.get(sender_id, ""), domain, label_id, names.get(label_id, ""), counts)
+        for (bucket, sender_id, label_id, domain), counts in sums.items()
         if counts[0] or grain is Grain.INVALID_DAY
     ]
     found.sort()
@@ -117,7 +118,7 @@ async def waiting(tx: Tx, account_id: int, now_us: int, zone_hours: int) -> list
     """(API_USER, recipient domain, mails under way), where there are any, in order."""
     recent = Slice(since=now_us // HOUR - WAITS_AT_MOST, until=now_us // HOUR + 1)
     sums = await rows.by_place(tx, account_id, recent, zone_hours)
-    users = await rows.api_user_names(tx, account_id)
-    found = [(users.get(user_id, ""), domain, Counts(*counts).under_way) for (_, user_id, _, domain), counts in sums.items()]
+    users = await senders.names(tx, account_id)
+    found = [(users.get(sender_id, ""), domain, Counts(*counts).under_way) for (_, sender_id, _, domain), counts in sums.items()]
     return sorted(each for each in found if each[2] > 0)
 

@@ -426,6 +426,7 @@ def _submission_rows(one: _Placed) -> list[tuple[Any, ...]]:
             submission.caller.account.id,
             submission_id,
             submission.caller.id,
+            submission.caller.sender_id,
             one.domain.id,
             message_id,
             submission.caller.email_type,
@@ -483,6 +484,6 @@ def _request_event(one: _Placed) -> Event:
         id=prepared.event_id,
         kind=Kind.REQUEST,
         at=prepared.created,
-        origin=Origin(caller.account.id, prepared.id, caller.id, one.label_id, prepared.created),
+        origin=Origin(caller.account.id, prepared.id, caller.id, caller.sender_id, one.label_id, prepared.created),
         domains=tuple(domains.items()),
     )

@@ -13,7 +13,6 @@ from aurorasend.clock import DAY, HOUR
 from aurorasend.codes import Code, Refused
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.store import api_user as api_users
-from aurorasend.store import statistics
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Search
 from aurorasend.store.tx import EVER, Row, Tx
@@ -137,7 +136,7 @@ async def narrowed(tx: Tx, account_id: int, search: Search, name: str) -> Search
     """`search` in what holds for `name`: "all", or whoever has or had that name; for "" as it is."""
     if not name:
         return search
-    return replace(search, api_users=[0] if name == ALL else await statistics.api_user_ids(tx, account_id, [name]))
+    return replace(search, api_users=[0] if name == ALL else await api_users.ever_named(tx, account_id, [name]))
 
 
 async def block(tx: Tx, account_id: int, keys: Sequence[str], name: str, times: tuple[int, int]) -> int:

@@ -18,14 +18,19 @@ from aurorasend.config import Settings
 from aurorasend.dkim import dump_key, make_rsa_key, public_text
 from aurorasend.domain import Domains
 from aurorasend.endpoint import Catalogue, Request, Server
+from aurorasend.event import Event, Kind, Origin, domain_of, record
 from aurorasend.http_guard import Outside
 from aurorasend.ids import Ids
+from aurorasend.letters import Letters
 from aurorasend.node import Authentication, CallLimits, Node
 from aurorasend.resolver import DnsResolver
 from aurorasend.secret import Vault, hash_key
 from aurorasend.simulator import NameServer
 from aurorasend.sms_login import SmsLogin
 from aurorasend.store import bootstrap
+from aurorasend.store import email_status as statuses
+from aurorasend.store import statistics as sums
+from aurorasend.store import submission as submissions
 from aurorasend.store.tx import Statement, Store, Tx
 from aurorasend.submission import Origins, Submissions
 from aurorasend.wake import Wake
@@ -74,12 +79,59 @@ class Api:
 
     def publish(self, shown: dict[str, Any], *records: str) -> None:
         """Put the records that a domain's object asks for into DNS: "spf", "dkim", "mx", "dmarc"."""
-        for record in records:
-            host, value = shown[f"{record}.domain"], shown[f"{record}.value"]
-            if record == "mx":
+        for kind in records:
+            host, value = shown[f"{kind}.domain"], shown[f"{kind}.value"]
+            if kind == "mx":
                 self.names.add_mx(host, value)
             else:
                 self.names.add_txt(host, value)
+
+
+class Teller:
+    """Records events, as submission and delivery do."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._id = 1000
+
+    async def tell(
+        self, kind: Kind, domain: str, number: int = 1, *, sub: int = 0, user: str = "one_trigger", label: int = 0, at: int = NOW
+    ) -> None:
+        self._id += 1
+        by = await self._api.node.accounts.api_user_any_region(user, KEY, NOW)
+        assert by is not None
+        origin = Origin(by.account.id, 1, by.id, by.sender_id, label, at)
+        event = Event(self._id, kind, at, origin, domains=((domain, number),), sub_status=sub)
+        await self._api.node.store.write(lambda tx: record(tx, [event]))
+
+
+async def send(api: Api, to: str, _as: str = "one_trigger", **given: object) -> list[str]:
+    account = _as.partition("_")[0]
+    mail = {"from": f"kit@{account}.example", "to": to, "subject": "S", "html": "<p>x</p>", **given}
+    answer = await api.call("mail/send", _as, **mail)
+    return list(answer["emailIdList"])
+
+
+async def settle(api: Api, email_id: str, kind: Kind, sub_status: int = 0, log: str = "said") -> None:
+    """What delivery reads of a mail, and writes of its final outcome."""
+    message_id, _, address = email_id.partition("$")
+    account_id, submission_id = int(message_id.split("_")[1]), int(message_id.split("_")[3].partition(".")[0])
+    position, now_us = int(message_id.rpartition("inbound")[2]), api.clock.now_us()
+
+    async def unit(tx: Tx) -> None:
+        (submitted,), _ = await Letters(api.node.store).read(tx, account_id, [submission_id])
+        recipient = (await statuses.first_recipients(tx, account_id, [submission_id]))[submission_id] + position
+        await submissions.set_recipients(tx, [(account_id, recipient, kind.number, sub_status, 1, log, "", now_us)])
+        event = Event(recipient + 10**6, kind, now_us, submitted.origin, recipient, ((domain_of(address), 1),), sub_status)
+        await record(tx, [event])
+
+    await api.node.store.write(unit)
+
+
+async def fold(api: Api, before: int, limit: int = 1000) -> int:
+    """How many of the first account's counters went to the sums: those of hours (since 1970, UTC) before `before`."""
+    hours = api.node.settings.api.zone_hours
+    return await api.node.store.write(lambda tx: sums.fold(tx, 1, before, hours, limit))
 
 
 async def fill(tx: Tx, vault: Vault) -> None:

@@ -341,7 +341,7 @@ async def create_api_user(call: ApiCall, p: CreateApiUser) -> Info:
 async def update_api_user(call: ApiCall, p: UpdateApiUser) -> Info:
     """Change an API user.
 
-    What is absent stays. A new name is the login at once; the key stays.
+    What is absent stays. A new name is the login at once; the key stays, and mail that was requested before keeps the old name.
     """
     account_id, now_us = call.caller.account.id, call.node.clock.now_us()
     wanted, given = _wanted(p, p.new_name), _given(call, p)

@@ -129,7 +129,7 @@ def shown(each: Status, found: Found, zone: timezone) -> Info:
     return {
         "emailId": email_status.email_id(each),
         "status": status,
-        "apiUser": found.api_users.get(each.api_user_id, ""),
+        "apiUser": found.api_users.get(each.sender_id, ""),
         "recipients": each.address,
         "requestTime": wall(each.requested, zone),
         "modifiedTime": wall(each.updated, zone),

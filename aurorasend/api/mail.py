@@ -281,7 +281,7 @@ async def task_info(call: ApiCall, p: OneTask) -> Info:
     return one(
         {
             "maillistTaskId": found.id,
-            "apiUser": caller.name,
+            "apiUser": found.api_user,
             "addressList": found.address,
             "memberCount": found.members,
             "gmtCreated": wall(found.created, zone),

@@ -17,8 +17,8 @@ from aurorasend.clock import wall
 from aurorasend.codes import Code
 from aurorasend.endpoint import Answer, ApiCall, Info, changed, endpoint, one
 from aurorasend.fields import Limit, Start
+from aurorasend.store import api_user as api_users
 from aurorasend.store import label as labels
-from aurorasend.store import statistics
 from aurorasend.store import suppression as rows
 from aurorasend.store.suppression import Entry
 from aurorasend.store.tx import Tx
@@ -61,8 +61,8 @@ async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
 
     async def unit(tx: Tx) -> list[Entry]:
         wanted = await labels.wanted(tx, account_id, p.labels, p.label_names)
-        senders = await statistics.api_user_ids(tx, account_id, p.api_users)
-        return await rows.page(tx, account_id, replace(search, api_users=senders, labels=wanted), (p.start, p.limit))
+        users = await api_users.ever_named(tx, account_id, p.api_users)
+        return await rows.page(tx, account_id, replace(search, api_users=users, labels=wanted), (p.start, p.limit))
 
     found = await call.node.store.read(unit)
     return listed([{**shown(each, call.node.zone), **reason(each.kind)} for each in found])

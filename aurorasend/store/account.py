@@ -39,7 +39,7 @@ ACCOUNT_COLUMNS = len(_ACCOUNT)  # leading columns of every row below that names
 _API_USER = compiled(
     select(
         *_ACCOUNT,
-        *(getattr(api_users.c, name) for name in ("id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match", "permission")),
+        *(getattr(api_users.c, name) for name in ("id", "sender_id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match", "permission")),
         *(getattr(api_users.c, name) for name in ("key_hash", "old_key_hash", "old_key_until")),
         domains.c.id,
         domains.c.name,

@@ -13,6 +13,7 @@ class ApiUser(NamedTuple):
 
     id: int
     name: str
+    sender_id: int
     email_type: int
     is_test: int
     domain_id: int
@@ -32,7 +33,7 @@ class ApiUser(NamedTuple):
 
 
 _SELECT = (
-    "SELECT u.id, u.name, u.email_type, u.is_test, u.domain_id, d.name, u.tracking_domain_id, coalesce(t.host, ''), coalesce(t.verified, 0), "
+    "SELECT u.id, u.name, u.sender_id, u.email_type, u.is_test, u.domain_id, d.name, u.tracking_domain_id, coalesce(t.host, ''), coalesce(t.verified, 0), "
     "u.open, u.click, u.unsubscribe, u.unsubscribe_page, u.permission, u.notify_email, u.notify, u.created, u.updated "
     "FROM api_user u JOIN domain d ON d.account_id = u.account_id AND d.id = u.domain_id "
     "LEFT JOIN tracking_domain t ON t.account_id = u.account_id AND t.id = u.tracking_domain_id WHERE u.account_id = $1 AND u.removed = 0"
@@ -41,19 +42,21 @@ _GET = Statement(f"{_SELECT} AND u.name = $2")
 _EVERY = Statement(f"{_SELECT} ORDER BY u.created DESC, u.id DESC")
 _COUNT = Statement("SELECT count(*) FROM api_user WHERE account_id = $1 AND is_test = 0 AND removed = 0")
 _CHANGE = Statement(
-    "UPDATE api_user SET name = $3, domain_id = $4, tracking_domain_id = $5, open = $6, click = $7, unsubscribe = $8, unsubscribe_page = $9, "
-    "permission = $10, notify_email = $11, notify = $12, updated = $13 WHERE account_id = $1 AND id = $2"
+    "UPDATE api_user SET name = $3, sender_id = $4, domain_id = $5, tracking_domain_id = $6, open = $7, click = $8, unsubscribe = $9, "
+    "unsubscribe_page = $10, permission = $11, notify_email = $12, notify = $13, updated = $14 WHERE account_id = $1 AND id = $2"
 )
 _REMOVE = Statement("UPDATE api_user SET removed = $3, enabled = 0, updated = $3 WHERE account_id = $1 AND id = $2 AND removed = 0")
 _SET_KEY = Statement(
     "UPDATE api_user SET old_key_hash = key_hash, old_key_until = $4, key_hash = $3, updated = $5 WHERE account_id = $1 AND id IN ids($2)"
 )
+_EVER_NAMED = Statement("SELECT id FROM api_user WHERE account_id = $1 AND name IN texts($2)")
 _NEW = (
     "account_id",
     "id",
     "name",
     "email_type",
     "key_hash",
+    "sender_id",
     "domain_id",
     "tracking_domain_id",
     "open",
@@ -78,6 +81,11 @@ async def every(tx: Tx, account_id: int) -> list[ApiUser]:
     return [ApiUser(*row) for row in await tx.rows(_EVERY, account_id)]
 
 
+async def ever_named(tx: Tx, account_id: int, names: Sequence[str] | None) -> Sequence[int] | None:
+    """The ids of who has one of `names`, or had it when it was deleted; None for None."""
+    return None if names is None else [row[0] for row in await tx.rows(_EVER_NAMED, account_id, tx.many(names))]
+
+
 async def count(tx: Tx, account_id: int) -> int:
     """How many the account has, test users apart."""
     row = await tx.row(_COUNT, account_id)
@@ -90,7 +98,7 @@ async def add(tx: Tx, row: Sequence[Any]) -> None:
 
 
 async def change(tx: Tx, account_id: int, user_id: int, *rest: Any) -> int:
-    """`rest` is name, domain, tracking domain, open, click, unsubscribe, page, permission, notify email, notify, updated."""
+    """`rest` is name, sender, domain, tracking domain, open, click, unsubscribe, page, permission, notify email, notify, updated."""
     return await tx.run(_CHANGE, account_id, user_id, *rest)
 
 

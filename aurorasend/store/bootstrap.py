@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aurorasend.store import schema, sms_template
+from aurorasend.store import schema, sender, sms_template
 from aurorasend.store.domain import ALL_RECORDS, ORDINARY, TEST
 from aurorasend.store.tx import EVER, Statement, Tx
 
@@ -77,6 +77,7 @@ async def add_api_user(tx: Tx, account_id: int, domain_id: int, user: NewApiUser
         "account_id",
         "id",
         "name",
+        "sender_id",
         "email_type",
         "is_test",
         "domain_id",
@@ -85,8 +86,8 @@ async def add_api_user(tx: Tx, account_id: int, domain_id: int, user: NewApiUser
         "created",
         "updated",
     )
-    row = (account_id, user_id, user.name, user.email_type, int(user.is_test), domain_id, user.key_hash, int(user.content_match))
-    await tx.insert(schema.api_user, columns, [(*row, now_us, now_us)])
+    row = (account_id, user_id, user.name, await sender.get_or_add(tx, account_id, user.name), user.email_type, int(user.is_test))
+    await tx.insert(schema.api_user, columns, [(*row, domain_id, user.key_hash, int(user.content_match), now_us, now_us)])
     await _add_login(tx, "api", user.name, account_id, user_id)
 
 

@@ -18,7 +18,7 @@ class Status(NamedTuple):
     message_id: str
     position: int
     address: str
-    api_user_id: int
+    sender_id: int
     state: int
     sub_status: int
     log: str
@@ -32,23 +32,23 @@ class Filter:
 
     since: int
     until: int
-    api_users: Sequence[int] | None = None
+    senders: Sequence[int] | None = None
     labels: Sequence[int] | None = None
     states: Sequence[int] | None = None
     sub_statuses: Sequence[int] | None = None
 
     @property
     def is_vain(self) -> bool:
-        return any(wanted is not None and not wanted for wanted in (self.api_users, self.labels, self.states, self.sub_statuses))
+        return any(wanted is not None and not wanted for wanted in (self.senders, self.labels, self.states, self.sub_statuses))
 
     def arguments(self, tx: Tx) -> tuple[Any, ...]:
         """What follows the account in the statements below."""
-        return (self.since, self.until, *_optional(tx, self.api_users, self.labels, self.states, self.sub_statuses))
+        return (self.since, self.until, *_optional(tx, self.senders, self.labels, self.states, self.sub_statuses))
 
 
-_COLUMNS = "s.message_id, r.position, r.address, s.api_user_id, r.state, r.sub_status, r.log, s.created, r.updated"
+_COLUMNS = "s.message_id, r.position, r.address, s.sender_id, r.state, r.sub_status, r.log, s.created, r.updated"
 _FILTER = (
-    "s.created >= $2 AND s.created < $3 AND ($4 = 0 OR s.api_user_id IN ids($5)) AND ($6 = 0 OR s.label_id IN ids($7)) "
+    "s.created >= $2 AND s.created < $3 AND ($4 = 0 OR s.sender_id IN ids($5)) AND ($6 = 0 OR s.label_id IN ids($7)) "
     "AND ($8 = 0 OR r.state IN ids($9)) AND ($10 = 0 OR r.sub_status IN ids($11))"
 )
 _ORDER = "ORDER BY s.created, s.id, r.id"
@@ -58,7 +58,7 @@ _THEIRS = "r.account_id = $1 AND r.id >= s.first_recipient AND r.id < s.first_re
 _INDEXED = "submission s INDEXED BY submission_sender"
 _BY_PAIR = (  # what PostgreSQL has instead: one search of that index for each pair
     "unnest($6::bigint[]) AS u(id) CROSS JOIN unnest($7::bigint[]) AS l(id) CROSS JOIN LATERAL (SELECT * FROM submission "
-    "WHERE account_id = $1 AND api_user_id = u.id AND label_id = l.id AND created >= $2 AND created < $3 OFFSET 0) AS s"
+    "WHERE account_id = $1 AND sender_id = u.id AND label_id = l.id AND created >= $2 AND created < $3 OFFSET 0) AS s"
 )
 
 
@@ -78,7 +78,7 @@ def _from_submissions(submissions: str, recipients: str, rest: str) -> Statement
 _IN_STATES = " AND ($8 = 0 OR r.state + 0 IN ids($9)) AND ($10 = 0 OR r.sub_status IN ids($11))"
 # Submissions are passed over by how many recipients they have.
 _UNFILTERED = _from_submissions(
-    "(SELECT * FROM (SELECT created, id, message_id, api_user_id, first_recipient, recipients, "
+    "(SELECT * FROM (SELECT created, id, message_id, sender_id, first_recipient, recipients, "
     "sum(recipients) OVER (ORDER BY created, id) - recipients AS before FROM submission WHERE account_id = $1 AND created >= $2 "
     "AND created < $3 AND recipients > 0) AS counted WHERE before + recipients > $5 ORDER BY created, id LIMIT $4) AS s",
     " AND r.id >= s.first_recipient + $5 - s.before",
@@ -87,14 +87,14 @@ _UNFILTERED = _from_submissions(
 _BY_TIME = _from_submissions(
     "submission s",
     _IN_STATES,
-    "AND s.account_id = $1 AND s.created >= $2 AND s.created < $3 AND ($4 = 0 OR s.api_user_id IN ids($5)) "
+    "AND s.account_id = $1 AND s.created >= $2 AND s.created < $3 AND ($4 = 0 OR s.sender_id IN ids($5)) "
     f"AND ($6 = 0 OR s.label_id IN ids($7)) {_ORDER} LIMIT $12 OFFSET $13",
 )
 # The filters of senders are not optional here, so that their index is the obvious one.
 _BY_SENDER = _from_submissions(
     _INDEXED,
     _IN_STATES,
-    "AND s.account_id = $1 AND s.api_user_id IN ids($6) AND s.label_id IN ids($7) AND s.created >= $2 AND s.created < $3 "
+    "AND s.account_id = $1 AND s.sender_id IN ids($6) AND s.label_id IN ids($7) AND s.created >= $2 AND s.created < $3 "
     f"{_ORDER} LIMIT $4 OFFSET $5",
 )
 
@@ -125,7 +125,7 @@ def _by_state(states: str, senders: str = "") -> Statement:
 # One state alone is in order already.
 _ONE, _SEVERAL = "r.state = $6", "r.state IN ids($6)"
 _BY_STATE = _by_state(_ONE), _by_state(_SEVERAL)
-_STATE_SENDERS = "($9 = 0 OR s.api_user_id IN ids($10)) AND ($11 = 0 OR s.label_id IN ids($12))"
+_STATE_SENDERS = "($9 = 0 OR s.sender_id IN ids($10)) AND ($11 = 0 OR s.label_id IN ids($12))"
 _BY_STATE_AND_SENDER = _by_state(_ONE, _STATE_SENDERS), _by_state(_SEVERAL, _STATE_SENDERS)
 _OF_RECIPIENTS = (
     "FROM recipient r CROSS JOIN submission s WHERE r.account_id = $1 AND s.account_id = $1 AND s.id = r.submission_id "
@@ -157,10 +157,10 @@ async def by_time(tx: Tx, account_id: int, wanted: Filter, bounds: tuple[int, in
 
 
 async def by_sender(tx: Tx, account_id: int, wanted: Filter, bounds: tuple[int, int]) -> list[Status]:
-    """Reads all requests of the API_USERs and labels, neither of which may be None."""
+    """Reads all requests of the senders and labels, neither of which may be None."""
     start, limit = bounds
     senders, states = (
-        [tx.many(wanted.api_users or ()), tx.many(wanted.labels or ())],
+        [tx.many(wanted.senders or ()), tx.many(wanted.labels or ())],
         _optional(tx, wanted.states, wanted.sub_statuses),
     )
     found = await tx.rows(_BY_SENDER, account_id, wanted.since, wanted.until, limit, start, *senders, *states)
@@ -171,10 +171,10 @@ async def by_state(tx: Tx, account_id: int, wanted: Filter, bounds: tuple[int, i
     """Reads all recipients in the states, which may not be None; with one state, until the page is full."""
     start, limit = bounds
     states, several = list(wanted.states or ()), len(wanted.states or ()) != 1
-    has_senders = wanted.api_users is not None or wanted.labels is not None
+    has_senders = wanted.senders is not None or wanted.labels is not None
     statement = (_BY_STATE_AND_SENDER if has_senders else _BY_STATE)[several]
     arguments = [tx.many(states) if several else states[0], *_optional(tx, wanted.sub_statuses)]
-    arguments += _optional(tx, wanted.api_users, wanted.labels) if has_senders else []
+    arguments += _optional(tx, wanted.senders, wanted.labels) if has_senders else []
     return _statuses(await tx.rows(statement, account_id, wanted.since, wanted.until, limit, start, *arguments))
 
 

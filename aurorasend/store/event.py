@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from aurorasend.store.schema import event
 from aurorasend.store.tx import Hot, Row, Statement, Tx
 
-Dimensions = tuple[int, int, int, int, str, int, int]  # account, hour, API user, label, recipient domain, kind, sub status
+Dimensions = tuple[int, int, int, int, str, int, int]  # account, hour, sender, label, recipient domain, kind, sub status
 
 _COLUMNS = ("account_id", "id", "kind", "at", "submission_id", "recipient_id", "detail")
 _COUNT = Statement(
-    "INSERT INTO counter (account_id, hour, api_user_id, label_id, domain, kind, sub_status, n) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
-    "ON CONFLICT (account_id, hour, api_user_id, label_id, domain, kind, sub_status) DO UPDATE SET n = counter.n + excluded.n"
+    "INSERT INTO counter (account_id, hour, sender_id, label_id, domain, kind, sub_status, n) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
+    "ON CONFLICT (account_id, hour, sender_id, label_id, domain, kind, sub_status) DO UPDATE SET n = counter.n + excluded.n"
 )
 _WEBHOOKS = Statement("SELECT account_id, id, api_user_id, events FROM webhook WHERE account_id IN ids($1)")
 _OF_RECIPIENTS = Statement(

@@ -8,7 +8,8 @@ from aurorasend.store.tx import Row, Statement, Tx
 
 
 class ListSend(NamedTuple):
-    """A list send and what its submission says. `others` are addresses beside the list. Times are UTC microseconds."""
+    """A list send and what its submission says. `others` are addresses beside the list, `api_user` is the name that it was
+    requested under. Times are UTC microseconds."""
 
     account_id: int
     id: int
@@ -25,6 +26,8 @@ class ListSend(NamedTuple):
     others: str
     created: int
     updated: int
+    sender_id: int
+    api_user: str
     label_id: int
     email_type: int
     first_recipient: int
@@ -33,8 +36,9 @@ class ListSend(NamedTuple):
 _NEW = ("account_id", "id", "api_user_id", "submission_id", "list_id", "address", "members", "others", "created", "updated")
 _GET = Statement(
     "SELECT l.account_id, l.id, l.api_user_id, l.submission_id, l.list_id, l.address, l.members, l.state, l.paused, l.reached, "
-    "l.last, l.done, l.others, l.created, l.updated, s.label_id, s.email_type, s.first_recipient FROM list_send l "
-    "JOIN submission s ON s.account_id = l.account_id AND s.id = l.submission_id WHERE l.account_id = $1 AND l.id = $2"
+    "l.last, l.done, l.others, l.created, l.updated, s.sender_id, n.name, s.label_id, s.email_type, s.first_recipient FROM list_send l "
+    "JOIN submission s ON s.account_id = l.account_id AND s.id = l.submission_id "
+    "JOIN sender n ON n.account_id = s.account_id AND n.id = s.sender_id WHERE l.account_id = $1 AND l.id = $2"
 )
 _BEGIN = Statement(
     "UPDATE list_send SET state = $4, members = $5, last = $6, updated = $7 WHERE account_id = $1 AND id = $2 AND state = $3 AND paused = 0"

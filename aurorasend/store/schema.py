@@ -84,9 +84,12 @@ account = Table(
 login = Table(
     "login", metadata, Column("kind", Text), Column("name", Text), _int("account_id"), _int("ref"), PrimaryKeyConstraint("kind", "name")
 )
+# A name that API users of the account have or had, one after the other: what was requested under it keeps it.
+sender = _of_account("sender", _text("name"), UniqueConstraint("account_id", "name", name="sender_name"))
 api_user = _of_account(
     "api_user",
     _text("name"),
+    _int("sender_id"),  # that of its name
     _int("email_type"),  # 0 trigger, 1 batch
     _int("is_test"),
     _int("domain_id"),
@@ -194,6 +197,7 @@ allowance = Table(
 submission = _of_account(
     "submission",
     _int("api_user_id"),
+    _int("sender_id"),  # the name it was requested under
     _int("domain_id"),
     _text("message_id"),
     _int("email_type"),
@@ -210,7 +214,7 @@ submission = _of_account(
 )
 Index("submission_created", submission.c.account_id, submission.c.created, submission.c.id)
 Index(
-    "submission_sender", submission.c.account_id, submission.c.api_user_id, submission.c.label_id, submission.c.created, submission.c.id
+    "submission_sender", submission.c.account_id, submission.c.sender_id, submission.c.label_id, submission.c.created, submission.c.id
 )
 content = Table(
     "content",
@@ -394,13 +398,13 @@ counter = Table(
     metadata,
     _int("account_id"),
     _int("hour"),  # of the send request, in hours since 1970 UTC
-    _int("api_user_id"),
+    _int("sender_id"),
     _int("label_id"),
     _text("domain"),  # of the recipient
     _int("kind"),
     _int("sub_status"),
     _int("n"),
-    PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "domain", "kind", "sub_status"),
+    PrimaryKeyConstraint("account_id", "hour", "sender_id", "label_id", "domain", "kind", "sub_status"),
 )
 # What `counter` says of hours that are over; it is added up here a little at a time, and then gone from `counter`. What comes
 # late stands in `counter` again until then. A line is one of an answer (data.md §2-§4), and is read in long ranges.
@@ -411,12 +415,12 @@ tally_line = Table(
     _int("grain"),  # store.statistics.Grain
     _int("bucket"),  # an hour since 1970 UTC, or a day since 1970 of the API's zone
     _text("domain"),  # "" where domains are together
-    _int("api_user_id"),
+    _int("sender_id"),
     _int("label_id"),
     *map(_int, ("requested", "delivered", "bounced", "invalid", "opens", "clicks", "unique_opens", "unique_clicks")),
     *map(_int, ("complaints", "unsubscribed")),
     *(_int(f"invalid_{sub_status}") for sub_status in range(401, 410)),
-    PrimaryKeyConstraint("account_id", "grain", "bucket", "domain", "api_user_id", "label_id"),
+    PrimaryKeyConstraint("account_id", "grain", "bucket", "domain", "sender_id", "label_id"),
     sqlite_with_rowid=False,
 )
 # Recipients by what became of them (data.md §5), of the kinds store.statistics.STATES.
@@ -425,12 +429,12 @@ tally_state = Table(
     metadata,
     _int("account_id"),
     _int("hour"),  # as that of `counter`
-    _int("api_user_id"),
+    _int("sender_id"),
     _int("label_id"),
     _int("kind"),
     _int("sub_status"),
     _int("n"),
-    PrimaryKeyConstraint("account_id", "hour", "api_user_id", "label_id", "kind", "sub_status"),
+    PrimaryKeyConstraint("account_id", "hour", "sender_id", "label_id", "kind", "sub_status"),
     sqlite_with_rowid=False,
 )
 # list: block, unsubscribe, complaint, bounce, allow. key: an address, or "@domain". api_user_id: 0 for all.

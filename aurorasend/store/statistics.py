@@ -16,7 +16,7 @@ from aurorasend.store.tx import Row, Statement, Tx
 
 
 class Grain(IntEnum):
-    """What a row of `tally_line` is of: one hour, one day, or one day and recipient domain; always one API_USER and label."""
+    """What a row of `tally_line` is of: one hour, one day, or one day and recipient domain; always one sender and label."""
 
     HOUR = 0
     DAY = 1
@@ -44,7 +44,7 @@ UNDER_WAY = 18  # data.md §5
 STATES = (UNDER_WAY, 1, 4, 5)  # the kinds of `tally_state`: what is requested, and what is final
 
 Key = tuple[int, int, int, str]
-"""(bucket, API_USER, label, recipient domain). A bucket is a day or an hour since 1970 in the zone of the asker, or 0 for the
+"""(bucket, sender, label, recipient domain). A bucket is a day or an hour since 1970 in the zone of the asker, or 0 for the
 whole range. What is not told apart is 0 or ""."""
 Sums = dict[Key, tuple[int, ...]]
 """Numbers in the order of _COUNTED, or of CLASSES."""
@@ -67,23 +67,23 @@ class Slice:
 
     since: int
     until: int
-    api_users: Sequence[int] | None = None
+    senders: Sequence[int] | None = None
     labels: Sequence[int] | None = None
     domains: Sequence[str] | None = None
 
     @property
     def is_vain(self) -> bool:
-        return any(wanted is not None and not wanted for wanted in (self.api_users, self.labels, self.domains))
+        return any(wanted is not None and not wanted for wanted in (self.senders, self.labels, self.domains))
 
-    def senders(self, tx: Tx) -> tuple[Any, ...]:
+    def arguments(self, tx: Tx) -> tuple[Any, ...]:
         """$4 to $7 of the statements below."""
         return tuple(
-            argument for wanted in (self.api_users, self.labels) for argument in (int(wanted is not None), tx.many(wanted or ()))
+            argument for wanted in (self.senders, self.labels) for argument in (int(wanted is not None), tx.many(wanted or ()))
         )
 
 
 _FRESH = "FROM counter WHERE account_id = $1 AND hour >= $2 AND hour < $3"
-_SENDERS = "($4 = 0 OR api_user_id IN ids($5)) AND ($6 = 0 OR label_id IN ids($7))"
+_SENDERS = "($4 = 0 OR sender_id IN ids($5)) AND ($6 = 0 OR label_id IN ids($7))"
 _TALLY = "FROM tally_line WHERE account_id = $1 AND grain = $8 AND bucket >= $9 AND bucket < $10"
 # The days besides their range, so that both engines look only where one of the domains is.
 _TALLY_PLACES = f"{_TALLY} AND bucket IN ids($11) AND domain IN texts($12)"
@@ -129,8 +129,8 @@ def _lines(numbers: _Numbers) -> tuple[Statement, Statement]:
     """By day and place; the second statement for when places are named."""
 
     def lines(zone: str, *, places: bool) -> Statement:
-        day = f"(hour + {zone}) / 24, api_user_id, label_id, domain"
-        tally = f"bucket, api_user_id, label_id, domain, {numbers.each}|"
+        day = f"(hour + {zone}) / 24, sender_id, label_id, domain"
+        tally = f"bucket, sender_id, label_id, domain, {numbers.each}|"
         return _summing(numbers, tally, f"{day}, {numbers.counted}|GROUP BY {day}", places=places)
 
     return lines("$11", places=False), lines("$13", places=True)
@@ -145,13 +145,13 @@ _LINES, _INVALID_LINES = _lines(_COUNTS), _lines(_INVALID)
 _WHOLE, _INVALID_WHOLE = _whole(_COUNTS), _whole(_INVALID)
 _HOURS = _summing(
     _COUNTS,
-    f"bucket + $11, api_user_id, label_id, '', {_COUNTS.each}|",
-    f"hour + $11, api_user_id, label_id, '', {_COUNTS.counted}|GROUP BY hour, api_user_id, label_id",
+    f"bucket + $11, sender_id, label_id, '', {_COUNTS.each}|",
+    f"hour + $11, sender_id, label_id, '', {_COUNTS.counted}|GROUP BY hour, sender_id, label_id",
 )
 _PLACES = _summing(
     _COUNTS,
-    f"0, api_user_id, 0, domain, {_COUNTS.summed}|GROUP BY api_user_id, domain",
-    f"0, api_user_id, 0, domain, {_COUNTS.counted}|GROUP BY api_user_id, domain",
+    f"0, sender_id, 0, domain, {_COUNTS.summed}|GROUP BY sender_id, domain",
+    f"0, sender_id, 0, domain, {_COUNTS.counted}|GROUP BY sender_id, domain",
 )
 
 # Of 18 (requests) minus all that is final, which is under way; 1, 4 and 5 are what is final (data.md §5).
@@ -169,25 +169,23 @@ _MATCHING = Statement(
     f"SELECT hour, {_WEIGHED} {_STATES}) AS weighed GROUP BY hour ORDER BY hour"
 )
 _PAIRS = Statement(
-    f"SELECT api_user_id, label_id {_STATES} AND kind = {UNDER_WAY} AND {_SENDERS} UNION "
-    f"SELECT api_user_id, label_id {_FRESH} AND kind = {UNDER_WAY} AND {_SENDERS}"
+    f"SELECT sender_id, label_id {_STATES} AND kind = {UNDER_WAY} AND {_SENDERS} UNION "
+    f"SELECT sender_id, label_id {_FRESH} AND kind = {UNDER_WAY} AND {_SENDERS}"
 )
-_NAMES = Statement("SELECT id, name FROM api_user WHERE account_id = $1")
-_NAMED = Statement("SELECT id FROM api_user WHERE account_id = $1 AND name IN texts($2)")
 
-_KEY = "account_id, hour, api_user_id, label_id, domain, kind, sub_status"
+_KEY = "account_id, hour, sender_id, label_id, domain, kind, sub_status"
 _OLD = f"SELECT {_KEY} FROM counter WHERE account_id = $1 AND hour < $2 ORDER BY {_KEY} LIMIT $3"
 # Locked in the order in which events move them, so that no two wait for each other.
 _TAKE = Statement(
-    sqlite=f"DELETE FROM counter WHERE ({_KEY}) IN ({_OLD}) RETURNING hour, domain, api_user_id, label_id, kind, sub_status, n",
+    sqlite=f"DELETE FROM counter WHERE ({_KEY}) IN ({_OLD}) RETURNING hour, domain, sender_id, label_id, kind, sub_status, n",
     postgres=(
         f"WITH old AS MATERIALIZED ({_OLD} FOR UPDATE) DELETE FROM counter c USING old o WHERE c.account_id = o.account_id "
-        "AND c.hour = o.hour AND c.api_user_id = o.api_user_id AND c.label_id = o.label_id AND c.domain = o.domain AND c.kind = o.kind "
-        "AND c.sub_status = o.sub_status RETURNING c.hour, c.domain, c.api_user_id, c.label_id, c.kind, c.sub_status, c.n"
+        "AND c.hour = o.hour AND c.sender_id = o.sender_id AND c.label_id = o.label_id AND c.domain = o.domain AND c.kind = o.kind "
+        "AND c.sub_status = o.sub_status RETURNING c.hour, c.domain, c.sender_id, c.label_id, c.kind, c.sub_status, c.n"
     ),
 )
-_LINE_KEY = ("account_id", "grain", "bucket", "domain", "api_user_id", "label_id")
-_STATE_KEY = ("account_id", "hour", "api_user_id", "label_id", "kind", "sub_status")
+_LINE_KEY = ("account_id", "grain", "bucket", "domain", "sender_id", "label_id")
+_STATE_KEY = ("account_id", "hour", "sender_id", "label_id", "kind", "sub_status")
 
 
 def _adding(table: str, key: Sequence[str], numbers: Sequence[str]) -> Statement:
@@ -205,7 +203,7 @@ _TO_FOLD = Statement("SELECT account_id FROM counter WHERE hour < $1 GROUP BY ac
 
 
 async def by_day(tx: Tx, account_id: int, wanted: Slice, zone_hours: int) -> Sums:
-    """By API_USER, label and recipient domain."""
+    """By sender, label and recipient domain."""
     return await _of_days(tx, _LINES, account_id, wanted, (Grain.PLACE, zone_hours), zone_hours)
 
 
@@ -215,11 +213,11 @@ async def invalid_by_day(tx: Tx, account_id: int, wanted: Slice, zone_hours: int
 
 
 async def by_hour(tx: Tx, account_id: int, wanted: Slice, zone_hours: int) -> Sums:
-    """By API_USER and label."""
+    """By sender and label."""
     if wanted.is_vain:
         return {}
     hours = (wanted.since, wanted.until)
-    return _added_up(await tx.rows(_HOURS, account_id, *hours, *wanted.senders(tx), Grain.HOUR, *hours, zone_hours))
+    return _added_up(await tx.rows(_HOURS, account_id, *hours, *wanted.arguments(tx), Grain.HOUR, *hours, zone_hours))
 
 
 async def whole(tx: Tx, account_id: int, wanted: Slice, zone_hours: int, *, invalid: bool = False) -> Sums:
@@ -229,7 +227,7 @@ async def whole(tx: Tx, account_id: int, wanted: Slice, zone_hours: int, *, inva
 
 
 async def by_place(tx: Tx, account_id: int, wanted: Slice, zone_hours: int) -> Sums:
-    """By API_USER and recipient domain."""
+    """By sender and recipient domain."""
     return await _of_days(tx, (_PLACES, _PLACES), account_id, wanted, (Grain.PLACE, zone_hours))
 
 
@@ -242,7 +240,7 @@ async def _of_days(
     grain, zone_hours = by
     days = range((wanted.since + zone_hours) // 24, -(-(wanted.until + zone_hours) // 24))
     hours = (days.start * 24 - zone_hours, days.stop * 24 - zone_hours)
-    arguments: list[Any] = [account_id, *hours, *wanted.senders(tx), grain, days.start, days.stop]
+    arguments: list[Any] = [account_id, *hours, *wanted.arguments(tx), grain, days.start, days.stop]
     if wanted.domains is not None:
         arguments += [tx.many(list(days)), tx.many(wanted.domains)]
     return _added_up(await tx.rows(statements[wanted.domains is not None], *arguments, *more))
@@ -267,24 +265,14 @@ async def matching(
     narrowed: list[Any] = [under_way]
     for each in (states, sub_statuses):
         narrowed += [int(each is not None), tx.many(each or ())]
-    found = await tx.rows(_MATCHING, account_id, wanted.since, wanted.until, *wanted.senders(tx), *narrowed)
+    found = await tx.rows(_MATCHING, account_id, wanted.since, wanted.until, *wanted.arguments(tx), *narrowed)
     return [Hour(*row) for row in found]
 
 
 async def pairs(tx: Tx, account_id: int, wanted: Slice) -> list[tuple[int, int]]:
-    """The (API_USER, label) of all requests in it."""
-    found = await tx.rows(_PAIRS, account_id, wanted.since, wanted.until, *wanted.senders(tx))
+    """The (sender, label) of all requests in it."""
+    found = await tx.rows(_PAIRS, account_id, wanted.since, wanted.until, *wanted.arguments(tx))
     return [(row[0], row[1]) for row in found]
-
-
-async def api_user_names(tx: Tx, account_id: int) -> dict[int, str]:
-    """By id, those that were deleted too: their history stays."""
-    return dict(await tx.rows(_NAMES, account_id))
-
-
-async def api_user_ids(tx: Tx, account_id: int, names: Sequence[str] | None) -> Sequence[int] | None:
-    """Of all that have or had one of `names`; None for None."""
-    return None if names is None else [row[0] for row in await tx.rows(_NAMED, account_id, tx.many(names))]
 
 
 # -- from the one to the other
@@ -300,15 +288,15 @@ async def fold(tx: Tx, account_id: int, before: int, zone_hours: int, limit: int
     taken = await tx.rows(_TAKE, account_id, before, limit)
     lines: dict[tuple[Any, ...], list[int]] = {}
     states: dict[tuple[int, ...], int] = {}
-    for hour, domain, user, label, kind, sub_status, n in taken:
+    for hour, domain, sender, label, kind, sub_status, n in taken:
         day = (hour + zone_hours) // 24
         for place in ((Grain.HOUR, hour, ""), (Grain.DAY, day, ""), (Grain.PLACE, day, domain)):
-            line = lines.setdefault((*place, user, label), [0] * len(_SUMMED))
+            line = lines.setdefault((*place, sender, label), [0] * len(_SUMMED))
             for column, (summed, sub) in enumerate(_SUMMED):
                 if summed == kind and sub in (None, sub_status):
                     line[column] += n
         if kind in STATES:
-            key = (hour, user, label, kind, sub_status)
+            key = (hour, sender, label, kind, sub_status)
             states[key] = states.get(key, 0) + n
     await tx.run_many(_ADD_LINE, [(account_id, *key, *line) for key, line in sorted(lines.items())])
     await tx.run_many(_ADD_STATE, [(account_id, *key, n) for key, n in sorted(states.items())])

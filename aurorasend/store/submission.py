@@ -9,6 +9,7 @@ _SUBMISSION = (
     "account_id",
     "id",
     "api_user_id",
+    "sender_id",
     "domain_id",
     "message_id",
     "email_type",
@@ -41,7 +42,7 @@ _KNOWN_REQUEST = Statement(
 _FORGET_REQUEST = Statement("DELETE FROM request_id WHERE account_id = $1 AND scope = $2 AND key = $3")
 _OLD_REQUESTS = Statement("DELETE FROM request_id WHERE until <= $1")
 _SUBMISSION_WHOLE = Statement(
-    "SELECT id, api_user_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created "
+    "SELECT id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created "
     "FROM submission WHERE account_id = $1 AND id = $2"
 )
 _GROW = Statement(
@@ -119,7 +120,7 @@ async def sweep_requests(tx: Tx, now: int) -> int:
 
 
 async def submission_whole(tx: Tx, account_id: int, submission_id: int) -> Row | None:
-    """(id, api_user_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created)"""
+    """(id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, label_name, tags, first_recipient, recipients, created)"""
     return await tx.row(_SUBMISSION_WHOLE, account_id, submission_id)
 
 

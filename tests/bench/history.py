@@ -64,10 +64,12 @@ class History:
 
 @dataclass(frozen=True)
 class Account:
+    """`trigger` and `batch` are the ids of an API user and of its sender."""
+
     id: int
     domain: int
-    trigger: int
-    batch: int
+    trigger: tuple[int, int]
+    batch: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,10 @@ async def _fill(on: Engineer, events: int, midnight: int) -> tuple[Account, int]
             "INSERT INTO label (account_id, id, name, folded, created, updated) "
             f"VALUES ({account.id}, {BASE + n}, '{name}', '{name}', 1, 1)"
         )
+    await on.do(f"INSERT INTO sender (account_id, id, name) VALUES ({account.id}, {SELDOM_USER}, 'seldom')")
     await on.do(
-        "INSERT INTO api_user (account_id, id, name, domain_id, key_hash) "
-        f"VALUES ({account.id}, {SELDOM_USER}, 'seldom', {account.domain}, {on.bytes('00')})"
+        "INSERT INTO api_user (account_id, id, name, sender_id, domain_id, key_hash) "
+        f"VALUES ({account.id}, {SELDOM_USER}, 'seldom', {SELDOM_USER}, {account.domain}, {on.bytes('00')})"
     )
     first, number = 2 * BASE, 0
     for ago in range(DAYS, 0, -1):
@@ -172,9 +175,9 @@ async def _account(on: Engineer) -> Account:
     (found,) = await on.do("SELECT id FROM account WHERE name = 'main'")
     (domain,) = await on.do(f"SELECT min(id) FROM domain WHERE account_id = {found[0]}")
     users = await on.do(
-        f"SELECT id, email_type FROM api_user WHERE account_id = {found[0]} AND is_test = 0 ORDER BY id DESC"
+        f"SELECT id, sender_id, email_type FROM api_user WHERE account_id = {found[0]} AND is_test = 0 ORDER BY id DESC"
     )
-    ids = {kind: id_ for id_, kind in users}
+    ids = {kind: (user, sender) for user, sender, kind in users}
     return Account(found[0], domain[0], ids[0], ids[1])
 
 
@@ -204,8 +207,9 @@ class _Day:
         created = f"({self.begins} + j * {DAY // max(self.single, 1)})"
         label = pick(random("j", 5, 6), ((3, 0), (4, BASE), (5, BASE + 1), (6, BASE + 2)))
         label = f"CASE WHEN {random('j', 6, 20_000)} = 0 THEN {SELDOM_LABEL} ELSE {label} END"
-        user = f"CASE WHEN {random('j', 7, 5_000)} = 0 THEN {SELDOM_USER} ELSE {self.account.trigger} END"
-        await self._submissions(self.single, "j", (user, label, f"{self.first} + j", "1", created, "0"))
+        is_seldom = f"{random('j', 7, 5_000)} = 0"
+        user, sender = (f"CASE WHEN {is_seldom} THEN {SELDOM_USER} ELSE {each} END" for each in self.account.trigger)
+        await self._submissions(self.single, "j", (user, sender, label, f"{self.first} + j", "1", created, "0"))
         await self._recipients(0, self.single, (f"{self.first + self.many} + j", "0", created))
 
     async def _batches(self) -> None:
@@ -214,22 +218,22 @@ class _Day:
         begins, apart = self.begins + 9 * HOUR, 3 * HOUR // max(requests, 1)
         label = str(BASE + 3 + self.ago % 7)
         first = f"{self.first + self.single} + j * {OF_ONE_REQUEST}"
-        user = str(self.account.batch)
+        user, sender = map(str, self.account.batch)
         await self._submissions(
-            requests, f"{self.single} + j", (user, label, first, str(OF_ONE_REQUEST), f"({begins} + j * {apart})", "1")
+            requests, f"{self.single} + j", (user, sender, label, first, str(OF_ONE_REQUEST), f"({begins} + j * {apart})", "1")
         )
         request = f"(j / {OF_ONE_REQUEST})"
         own = f"{self.first + self.many + self.single} + {request}"
         await self._recipients(self.single, count, (own, f"j % {OF_ONE_REQUEST}", f"({begins} + {request} * {apart})"))
 
     async def _submissions(self, many: int, offset: str, columns: tuple[str, ...]) -> None:
-        user, label, recipient, recipients, created, kind = columns
+        user, sender, label, recipient, recipients, created, kind = columns
         own = f"{self.first + self.many} + {offset}"
         message = f"CAST({created} / 1000 AS text) || '_{self.account.id}_1_' || CAST({own} AS text) || '.sg-0_0_0_1-inbound'"
         await self.on.do(
-            "INSERT INTO submission (account_id, id, api_user_id, domain_id, message_id, email_type, label_id, first_recipient, "
-            "recipients, content_id, size, created) "
-            f"SELECT {self.account.id}, {own}, {user}, {self.account.domain}, {message}, {kind}, "
+            "INSERT INTO submission (account_id, id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, "
+            "first_recipient, recipients, content_id, size, created) "
+            f"SELECT {self.account.id}, {own}, {user}, {sender}, {self.account.domain}, {message}, {kind}, "
             f"{label}, {recipient}, {recipients}, {own}, 2000, {created} FROM {self.on.series(many)}"
         )
 
@@ -283,16 +287,16 @@ class _Day:
             ("10", "1", self._is(16)),
         )
         mine = (
-            "SELECT s.account_id, s.created, s.api_user_id, s.label_id, r.address, r.state, r.sub_status, r.id FROM recipient r "
+            "SELECT s.account_id, s.created, s.sender_id, s.label_id, r.address, r.state, r.sub_status, r.id FROM recipient r "
             f"JOIN submission s ON s.account_id = r.account_id AND s.id = r.submission_id WHERE {self._mine}"
         )
         for kind, sub_status, condition in sorts:
             await self.on.do(
-                "INSERT INTO counter (account_id, hour, api_user_id, label_id, domain, kind, sub_status, n) "
-                "SELECT account_id, hour_, api_user_id, label_id, domain_, kind_, sub_, count(*) FROM ("
-                f"SELECT account_id, created / {HOUR} AS hour_, api_user_id, label_id, substr(address, 11) AS domain_, "
+                "INSERT INTO counter (account_id, hour, sender_id, label_id, domain, kind, sub_status, n) "
+                "SELECT account_id, hour_, sender_id, label_id, domain_, kind_, sub_, count(*) FROM ("
+                f"SELECT account_id, created / {HOUR} AS hour_, sender_id, label_id, substr(address, 11) AS domain_, "
                 f"{kind} AS kind_, {sub_status} AS sub_ FROM ({mine}) AS r WHERE {condition}) AS counted "
-                "GROUP BY account_id, hour_, api_user_id, label_id, domain_, kind_, sub_"
+                "GROUP BY account_id, hour_, sender_id, label_id, domain_, kind_, sub_"
             )
 
 
@@ -301,7 +305,7 @@ async def _lists(on: Engineer, account: Account, begins: int) -> None:
     label = f"CASE WHEN j % 100000 = 0 THEN {SELDOM_LABEL} ELSE {BASE + 3} END"
     for name, api_user, label_id in (
         ("bounce", 0, "0"),
-        ("unsubscribe", account.batch, label),
+        ("unsubscribe", account.batch[0], label),
         ("block", 0, "0"),
         ("allow", 0, "0"),
     ):

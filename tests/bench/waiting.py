@@ -56,7 +56,7 @@ async def newest(tx: Tx) -> tuple[int, Row, list[bytes]]:
 
 async def add(tx: Tx, settings: Settings, model: tuple[int, Row, list[bytes]], sizes: list[int]) -> None:
     account_id, whole, parts = model
-    _, user, domain, message, kind, label, label_name, tags, _, _, _ = whole
+    _, user, sender, domain, message, kind, label, label_name, tags, _, _, _ = whole
     now = time.time_ns() // 1000
     submissions: list[Row] = []
     recipients: list[Row] = []
@@ -68,7 +68,7 @@ async def add(tx: Tx, settings: Settings, model: tuple[int, Row, list[bytes]], s
         stamp, rest = message.split("_", 1)
         submissions.append(
             (
-                *(account_id, own, user, domain, f"{int(stamp) + number}_{rest}", kind, label, label_name, tags, ""),
+                *(account_id, own, user, sender, domain, f"{int(stamp) + number}_{rest}", kind, label, label_name, tags, ""),
                 *(first, size, own, 0, sum(map(len, parts)), now),
             )
         )

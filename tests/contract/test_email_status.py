@@ -10,10 +10,9 @@ import pytest
 from aurorasend import email_status
 from aurorasend.clock import DAY
 from aurorasend.email_status import words
-from aurorasend.event import Event, Kind, Origin, domain_of, record
-from aurorasend.store import submission as submissions
-from aurorasend.store.tx import Store, Tx
-from tests.management import Api, managing
+from aurorasend.event import Kind
+from aurorasend.store.tx import Store
+from tests.management import Api, managing, send, settle
 
 PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     ("data/emailStatus", {}, 40007),
@@ -51,31 +50,6 @@ async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
     async with managing(store, tmp_path) as made:
         await made.sql("UPDATE domain SET vouched = 1, verified = 23")
         yield made
-
-
-async def send(api: Api, to: str, _as: str = "one_trigger", **given: object) -> list[str]:
-    account = _as.partition("_")[0]
-    mail = {"from": f"kit@{account}.example", "to": to, "subject": "S", "html": "<p>x</p>", **given}
-    answer = await api.call("mail/send", _as, **mail)
-    return list(answer["emailIdList"])
-
-
-async def settle(api: Api, email_id: str, kind: Kind, sub_status: int = 0, log: str = "said") -> None:
-    """What delivery writes of a final outcome."""
-    message_id, _, address = email_id.partition("$")
-    account_id, submission_id = int(message_id.split("_")[1]), int(message_id.split("_")[3].partition(".")[0])
-    position, now_us = int(message_id.rpartition("inbound")[2]), api.clock.now_us()
-
-    async def unit(tx: Tx) -> None:
-        row = await submissions.submission_whole(tx, account_id, submission_id)
-        assert row is not None
-        recipient = row[8] + position
-        await submissions.set_recipients(tx, [(account_id, recipient, kind.number, sub_status, 1, log, "", now_us)])
-        origin = Origin(account_id, submission_id, row[1], row[5], row[10])
-        event = Event(recipient + 10**6, kind, now_us, origin, recipient, ((domain_of(address), 1),), sub_status)
-        await record(tx, [event])
-
-    await api.node.store.write(unit)
 
 
 async def status(api: Api, **given: object) -> Any:
@@ -197,7 +171,9 @@ async def test_every_way_of_reading_gives_the_same_pages(api: Api, monkeypatch: 
     sent: dict[str, tuple[str, str, int, int]] = {}
     fates = ((Kind.DELIVER, 0), (Kind.INVALID, 406), (Kind.INVALID, 407), (Kind.SOFT_BOUNCE, 503), (None, 0))
     for n in range(12):
-        user, label = ("one_trigger", "one_batch")[n % 2], ("red", "blue", "")[n % 3]
+        if n == 6:
+            await api.call("apiuser/update", name="one_batch", newName="renamed1")
+        user, label = ("one_trigger", "one_batch" if n < 6 else "renamed1")[n % 2], ("red", "blue", "")[n % 3]
         addresses = ";".join(f"n{n}.{m}@example.net" for m in range(1 + n % 4))
         for m, mail in enumerate(await send(api, addresses, user, **({"labelName": label} if label else {}))):
             kind, sub_status = fates[(n * m + n + m) % 5]

@@ -8,11 +8,11 @@ import pytest
 
 from aurorasend import retention
 from aurorasend.clock import HOUR
-from aurorasend.event import Event, Kind, Origin, record
+from aurorasend.event import Kind
 from aurorasend.retention import Expiry
 from aurorasend.store import statistics as sums
-from aurorasend.store.tx import Row, Statement, Store, Tx
-from tests.management import Api, managing
+from aurorasend.store.tx import Row, Statement, Store
+from tests.management import Api, Teller, fold, managing
 
 CONTENT, EVENTS = timedelta(days=30), timedelta(days=180)
 MAIL = {"from": "kit@one.example", "subject": "S", "html": "<p>x</p>"}
@@ -112,14 +112,10 @@ async def test_suppression_lists_stay(api: Api) -> None:
 
 async def test_statistics_are_the_same_before_and_after_they_are_folded(api: Api) -> None:
     label = (await api.call("label/add", labelName="june"))["data"]["labelId"]
-    start = api.clock.now_us()
-    found = await api.node.accounts.api_user_any_region("one_trigger", "0123456789abcdef", start)
-    assert found is not None
+    start, teller = api.clock.now_us(), Teller(api)
 
     async def tell(number: int, hour: int, kind: Kind, domain: str, sub: int = 0) -> None:
-        origin = Origin(1, 1, found.id, label if hour % 2 else 0, start - hour * HOUR)
-        event = Event(1000 + number, kind, start, origin, domains=((domain, number + 1),), sub_status=sub)
-        await api.node.store.write(lambda tx: record(tx, [event]))
+        await teller.tell(kind, domain, number + 1, sub=sub, label=label if hour % 2 else 0, at=start - hour * HOUR)
 
     kinds = ((Kind.REQUEST, 0), (Kind.REQUEST, 0), (Kind.DELIVER, 0), (Kind.INVALID, 406), (Kind.OPEN, 1))
     for number in range(60):
@@ -146,13 +142,10 @@ async def test_statistics_are_the_same_before_and_after_they_are_folded(api: Api
     before, now = await shown(), start // HOUR
     assert before[0]["dataList"] and before[-2] != "0"  # type: ignore[index]
 
-    async def fold(tx: Tx) -> int:
-        return await sums.fold(tx, 1, now - 40, 8, 7)
-
-    folded = await api.node.store.write(fold)
+    folded = await fold(api, now - 40, 7)
     assert folded == 7 and await shown() == before  # in the middle of it
     while folded:
-        folded = await api.node.store.write(fold)
+        folded = await fold(api, now - 40, 7)
     assert await rows(api, f"SELECT count(*) FROM counter WHERE hour < {now - 40}") == [(0,)]
     assert await count(api, "tally_line") > 0 and await count(api, "tally_state") > 0 and await count(api, "counter") > 0
     assert await shown() == before
@@ -160,5 +153,5 @@ async def test_statistics_are_the_same_before_and_after_they_are_folded(api: Api
     late = await shown()
     assert late != before
     assert await api.node.store.read(lambda tx: sums.to_fold(tx, now - 40)) == [1]
-    assert await api.node.store.write(fold) == 1
+    assert await fold(api, now - 40, 7) == 1
     assert await shown() == late

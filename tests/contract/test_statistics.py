@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from aurorasend.clock import DAY, HOUR
-from aurorasend.event import Event, Kind, Origin, record
+from aurorasend.event import Kind
 from aurorasend.statistics import FIRST, percent
 from aurorasend.store.tx import Store
-from tests.management import NOW, Api, managing
+from tests.management import NOW, Api, Teller, managing
 
 PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
     *((f"{path}/list", {}, 40007) for path in ("statday", "stathour", "invalidstat")),
@@ -32,36 +32,6 @@ PARAMETERS: tuple[tuple[str, dict[str, object], int], ...] = (
 async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
     async with managing(store, tmp_path) as made:
         yield made
-
-
-class Teller:
-    """Records events, as submission and delivery do."""
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._id = 1000
-
-    async def tell(
-        self,
-        kind: Kind,
-        domain: str,
-        number: int = 1,
-        *,
-        sub: int = 0,
-        user: int = 0,
-        label: int = 0,
-        at: int = NOW,
-        account: int = 1,
-    ) -> None:
-        self._id += 1
-        user = user or await self.user("one_trigger")
-        event = Event(self._id, kind, at, Origin(account, 1, user, label, at), domains=((domain, number),), sub_status=sub)
-        await self._api.node.store.write(lambda tx: record(tx, [event]))
-
-    async def user(self, name: str) -> int:
-        found = await self._api.node.accounts.api_user_any_region(name, "0123456789abcdef", NOW)
-        assert found is not None
-        return found.id
 
 
 async def rows(api: Api, path: str, **given: object) -> Any:
@@ -156,14 +126,13 @@ async def test_a_deleted_label_stays_in_the_statistics_of_its_mail(api: Api) -> 
 
 async def test_filters_and_order(api: Api) -> None:
     teller = Teller(api)
-    batch = await teller.user("one_batch")
     label = (await api.call("label/add", labelName="Spring 测"))["data"]["labelId"]
     await teller.tell(Kind.REQUEST, "b.example")
     await teller.tell(Kind.REQUEST, "a.example", 2, label=label)
-    await teller.tell(Kind.REQUEST, "b.example", 4, user=batch)
+    await teller.tell(Kind.REQUEST, "b.example", 4, user="one_batch")
     await teller.tell(Kind.REQUEST, "a.example", 8, at=NOW - 10 * HOUR)  # 23:00 of the day before
     await teller.tell(Kind.REQUEST, "a.example", 16, at=NOW - 2 * DAY)
-    await teller.tell(Kind.REQUEST, "a.example", 32, account=2, user=await teller.user("two_trigger"))
+    await teller.tell(Kind.REQUEST, "a.example", 32, user="two_trigger")
 
     async def numbers(path: str = "statday", **given: object) -> list[int]:
         return [row["requestNum"] for row in await rows(api, path, **given)]

@@ -190,6 +190,34 @@ async def test_f50_two_nodes_at_the_same_send_make_each_mail_once(place: Place) 
         assert (await served.counted())[(18, 0)] == 100
 
 
+async def test_f41_a_send_counts_for_the_name_under_which_it_was_accepted(place: Place) -> None:
+    """Its API user is renamed when half of its mails are made."""
+    async with serving(place.data, "address_list.step=10", "node.roles=api", url=place.url) as served:
+        await fill(served, 20)
+        send_id = (await sent(served))["info"]["maillistTaskId"][0]
+        node, account_id, user = served.running.node, await served.account_id(), served.user("main.batch")
+        crew = Expansion(node.store, node.clock, node.submissions._ids, node.settings, served.running.wake)
+        claimed = Claimed(account_id, (await served.rows("SELECT id FROM work WHERE kind = 4"))[0][0], Kind.LIST, send_id, 1)
+        send = await node.store.read(lambda tx: list_send.rows.get(tx, account_id, send_id))
+        assert send is not None
+        await node.store.write(lambda tx: crew._begin(tx, send))
+        _, batch = await crew._look(claimed)
+        assert batch is not None
+        await node.store.write(lambda tx: list_send._store(tx, batch))
+        assert len(await made(served)) == 10
+        renamed = {**user, "apiUser": "renamed1"}
+        changed = await served.call("/apiuser/update", {**user, "name": user["apiUser"], "newName": "renamed1"})
+        assert changed["statusCode"] == 200
+        assert (await crew.attempt(claimed)).again is None
+        assert await made(served) == everybody(20)
+        shown = await served.call("/mail/taskinfo", {**renamed, "maillistTaskId": str(send_id)})
+        assert shown["info"]["data"]["apiUser"] == user["apiUser"]
+        for name, mails in ((user["apiUser"], 20), ("renamed1", 0)):
+            asked = {**renamed, "days": "1", "apiUserList": name}
+            assert (await served.call("/statday/list", {**asked, "aggregate": "1"}))["info"]["dataList"]["requestNum"] == mails
+            assert (await served.call("/data/emailStatus", asked))["info"]["total"] == str(mails)
+
+
 async def pause(served: Served, send_id: int, *, pause: bool) -> None:
     """As the operator does it, in another process."""
     ask, settings, account_id = operate.pause_list_send, served.running.node.settings, await served.account_id()

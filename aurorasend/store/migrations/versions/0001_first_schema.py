@@ -71,6 +71,7 @@ def upgrade() -> None:
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('sender_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('email_type', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('is_test', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('domain_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -111,13 +112,13 @@ def upgrade() -> None:
     op.create_table('counter',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('hour', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('sender_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('domain', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('kind', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('sub_status', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('n', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'hour', 'api_user_id', 'label_id', 'domain', 'kind', 'sub_status')
+    sa.PrimaryKeyConstraint('account_id', 'hour', 'sender_id', 'label_id', 'domain', 'kind', 'sub_status')
     )
     op.create_table('domain',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
@@ -303,6 +304,13 @@ def upgrade() -> None:
     sa.Column('raw', sa.LargeBinary(), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
+    op.create_table('sender',
+    sa.Column('account_id', sa.BigInteger(), nullable=False),
+    sa.Column('id', sa.BigInteger(), nullable=False),
+    sa.Column('name', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'id'),
+    sa.UniqueConstraint('account_id', 'name', name='sender_name')
+    )
     op.create_table('sequence',
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('next', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -375,6 +383,7 @@ def upgrade() -> None:
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('sender_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('domain_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('message_id', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('email_type', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -391,7 +400,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account_id', 'id')
     )
     op.create_index('submission_created', 'submission', ['account_id', 'created', 'id'], unique=False)
-    op.create_index('submission_sender', 'submission', ['account_id', 'api_user_id', 'label_id', 'created', 'id'], unique=False)
+    op.create_index('submission_sender', 'submission', ['account_id', 'sender_id', 'label_id', 'created', 'id'], unique=False)
     op.create_table('suppression',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('key', sa.Text(), server_default=sa.text("('')"), nullable=False),
@@ -411,7 +420,7 @@ def upgrade() -> None:
     sa.Column('grain', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('bucket', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('domain', sa.Text(), server_default=sa.text("('')"), nullable=False),
-    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('sender_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('requested', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('delivered', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
@@ -432,18 +441,18 @@ def upgrade() -> None:
     sa.Column('invalid_407', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('invalid_408', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('invalid_409', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'grain', 'bucket', 'domain', 'api_user_id', 'label_id'),
+    sa.PrimaryKeyConstraint('account_id', 'grain', 'bucket', 'domain', 'sender_id', 'label_id'),
     sqlite_with_rowid=False
     )
     op.create_table('tally_state',
     sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('hour', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.Column('api_user_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('sender_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('label_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('kind', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('sub_status', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('n', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
-    sa.PrimaryKeyConstraint('account_id', 'hour', 'api_user_id', 'label_id', 'kind', 'sub_status'),
+    sa.PrimaryKeyConstraint('account_id', 'hour', 'sender_id', 'label_id', 'kind', 'sub_status'),
     sqlite_with_rowid=False
     )
     op.create_table('template',
@@ -538,6 +547,7 @@ def downgrade() -> None:
     op.drop_index('sms_message_number', table_name='sms_message')
     op.drop_table('sms_message')
     op.drop_table('sequence')
+    op.drop_table('sender')
     op.drop_table('sandbox')
     op.drop_table('request_id')
     op.drop_index('recipient_state', table_name='recipient')
