@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapp
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Router
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
@@ -129,11 +130,18 @@ class HttpApp:
             return
         found = self._server.catalogue.find(scope["path"])
         if found is None:
-            await self._pages(scope, receive, send)
+            await self._page(scope, receive, send)
         elif scope["method"] in found.methods:
             raise RuntimeError("calls come by http_connection.Connection, with no middleware before this app")
         else:
             await _send_error(send, Code.METHOD_NOT_ALLOWED, {"allow": ", ".join(found.methods)})
+
+    async def _page(self, scope: Message, receive: Receive, send: Send) -> None:
+        # Where there is an "app", a route raises a wrong method, which else it answers in plain text.
+        try:
+            await self._pages({**scope, "app": self}, receive, send)
+        except HTTPException as wrong:
+            await _send_error(send, Code.METHOD_NOT_ALLOWED, {"allow": (wrong.headers or {}).get("Allow", "")})
 
     async def _not_found(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -23,9 +23,11 @@ async def test_f2_what_is_no_call_is_answered_in_the_envelope(data: Path) -> Non
             await node.client.post("/mail/nothing", data=node.mail()),
             await node.client.delete("/mail/send"),
             await node.client.get("/mail/sendcalendar", params=node.mail()),
+            await node.client.put("/sandbox"),
             await node.client.post("/mail/send", data=node.mail(html="x" * 10_000)),
         ]
-        assert [answer.status_code for answer in refused] == [404, 405, 405, 413]
+        assert [answer.status_code for answer in refused] == [404, 405, 405, 405, 413]
+        assert set(refused[3].headers["allow"].split(", ")) == {"GET", "HEAD", "POST", "DELETE"}
         for answer in refused:
             envelope = answer.json()
             assert set(envelope) == {"result", "statusCode", "message", "info"}
