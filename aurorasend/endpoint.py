@@ -25,6 +25,7 @@ from aurorasend import carrier
 from aurorasend.carrier import Parameters
 from aurorasend.clock import Clock
 from aurorasend.codes import Code, Refused, Unavailable
+from aurorasend.config import Settings
 from aurorasend.fields import Form
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Allowance(Protocol):
 class Host(Protocol):
     """What a node offers to this layer."""
 
+    @property
+    def settings(self) -> Settings: ...
     @property
     def clock(self) -> Clock: ...
     @property
@@ -338,7 +341,7 @@ class Server:
         if asked.permit is not None:
             asked.permit(call)
         await self._within_allowance(asked, caller)
-        given = await asked.handler(call, asked.form.read(raw))
+        given = await asked.handler(call, asked.form.read(raw, self._node.settings.limits))
         return given if isinstance(given, Answer) else Answer(Code.SUCCESS, given)
 
     async def _identified(self, asked: Endpoint, request: Request, raw: Parameters) -> "ApiUser | SmsUser | None":

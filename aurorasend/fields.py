@@ -17,11 +17,13 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 from aurorasend.address import is_domain
 from aurorasend.carrier import MAX_LIST, File, Nested, Parameters
 from aurorasend.codes import Code, Refused
+from aurorasend.config.settings import Limits
 
 T = TypeVar("T")
 Schema = Mapping[str, object]  # of OpenAPI 3.1
 
 _MISSING = dataclasses.MISSING
+_DECLARED = Limits()
 FARTHEST = 2**53 - 1  # what every JSON reader keeps exact, RFC 8259 §6; no table is so long
 
 
@@ -59,12 +61,14 @@ def parser(*kinds: Kind, schema: Schema | None = None, strip: bool = True) -> Ca
 
 
 class Seen:
-    """The fields of one request as far as they are read; each is evaluated once, on demand, and its failure kept for its turn."""
+    """The fields of one request as far as they are read; each is evaluated once, on demand, and its failure kept for its turn.
+    `limits` are those of the installation."""
 
-    __slots__ = ("_form", "_read", "raw")
+    __slots__ = ("_form", "_read", "limits", "raw")
 
-    def __init__(self, form: "Form[Any]", raw: Parameters) -> None:
+    def __init__(self, form: "Form[Any]", raw: Parameters, limits: Limits = _DECLARED) -> None:
         self.raw = raw
+        self.limits = limits
         self._form = form
         self._read: dict[str, object] = {}
 
@@ -227,9 +231,9 @@ class Form(Generic[T]):
             first.setdefault(slot.field.wire, slot)
         return list(first.values())
 
-    def read(self, raw: Parameters) -> T:
+    def read(self, raw: Parameters, limits: Limits = _DECLARED) -> T:
         """Raises Refused for the first field that is wrong, alone or with others, then whatever `check` refuses."""
-        seen = Seen(self, raw)
+        seen = Seen(self, raw, limits)
         names = raw.names
         values: dict[str, Any] = {}
         for name, slot, check in self._turns:
@@ -460,7 +464,7 @@ StartDate = Annotated[date, START_DATE]
 EndDate = Annotated[date, END_DATE]
 
 
-def period(days: int | None, first: date | None, last: date | None, *, today: date, longest: int) -> tuple[date, date]:
+def period(days: int | None, first: date | None, last: date | None, *, today: date, longest: int = FARTHEST) -> tuple[date, date]:
     """First and last day of a ranged query of at most `longest` days; dates win (conventions.md §6). Raises Refused."""
     if first is None and days is not None:
         if days > longest:

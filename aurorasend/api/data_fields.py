@@ -14,6 +14,7 @@ from aurorasend.address import BadAddress, ascii_domain, is_address
 from aurorasend.api_user import is_name
 from aurorasend.clock import SECOND
 from aurorasend.codes import Code, Refused
+from aurorasend.config.settings import Limits
 from aurorasend.fields import (
     DAYS,
     END_DATE,
@@ -184,7 +185,6 @@ DomainKey = Annotated[str, DOMAIN]
 class Ranged:
     """`days`, or both dates."""
 
-    longest: ClassVar[int] = LONGEST
     range_needed: ClassVar[bool] = True
 
     days: Days | None = None
@@ -192,20 +192,26 @@ class Ranged:
     last: EndDate | None = None
 
     @classmethod
+    def longest(cls, limits: Limits) -> int:
+        """Days of a range."""
+        return LONGEST
+
+    @classmethod
     def check_last(cls, seen: Seen) -> None:
         """What the three mean together, before what comes after them (conventions.md §11). Raises Refused."""
         days, first, last = seen.peek("days"), seen.peek("first"), seen.peek("last")
         if cls.range_needed or (days, first, last) != (None, None, None):
-            period(days, first, last, today=ANY_DAY, longest=cls.longest)
+            period(days, first, last, today=ANY_DAY, longest=cls.longest(seen.limits))
 
     @property
     def has_range(self) -> bool:
         return (self.days, self.first, self.last) != (None, None, None)
 
     def span(self, now_us: int, zone: timezone) -> tuple[int, int]:
-        """From midnight to midnight, in UTC microseconds, the end not included. Raises Refused: 40006, 40007, 40008."""
+        """From midnight to midnight, in UTC microseconds, the end not included; how long it may be was checked before.
+        Raises Refused: 40007, 40008."""
         today = datetime.fromtimestamp(now_us // SECOND, zone).date()
-        first, last = period(self.days, self.first, self.last, today=today, longest=self.longest)
+        first, last = period(self.days, self.first, self.last, today=today)
         begins, ends = (datetime.combine(day, time(), zone) for day in (first, last))
         try:
             return int(begins.timestamp()) * SECOND, int((ends + timedelta(days=1)).timestamp()) * SECOND

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timezone
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from aurorasend import email_status
 from aurorasend.api.data_fields import EMAIL, ApiUserList, LabelId, LabelName, Ranged, items
 from aurorasend.clock import HOUR, SECOND, wall
 from aurorasend.codes import Code
+from aurorasend.config.settings import Limits
 from aurorasend.email_status import STATES, SUB_STATUSES, Found, Search
 from aurorasend.endpoint import ApiCall, Info, endpoint
 from aurorasend.fields import Field, Kind, Limit, Start, Trouble, parser
 from aurorasend.statistics import Asked
 from aurorasend.store.email_status import Status
 
-LONGEST = 30  # days, data.md §5
 MOST_IDS = 100
 
 # In the documented row, without a meaning (data.md §5).
@@ -75,8 +75,6 @@ SubStatuses = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class EmailStatus(Ranged):
-    longest: ClassVar[int] = LONGEST
-
     email: Address = ""
     ids: EmailIds = None
     label: LabelId = None
@@ -87,12 +85,17 @@ class EmailStatus(Ranged):
     start: Start = 0
     limit: Limit = 100
 
+    @classmethod
+    def longest(cls, limits: Limits) -> int:
+        return limits.email_status_days
+
 
 @endpoint("data/emailStatus")
 async def list_statuses(call: ApiCall, p: EmailStatus) -> Info:
     """What became of mails, in the order of their send requests.
 
-    Give `days` or both dates, at most 30 days of requests; the other parameters narrow it further.
+    Give `days` or both dates, at most 30 days of requests unless this installation allows another number; the other
+    parameters narrow it further.
     """
     now_us = call.node.clock.now_us()
     since, until = p.span(now_us, call.node.zone)

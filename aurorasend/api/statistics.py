@@ -92,7 +92,7 @@ class ByDay(ByHour):
 
 
 def asked_of(call: ApiCall, p: ByHour) -> Asked:
-    """Raises Refused: 40006, 40007, 40008."""
+    """Raises Refused: 40007, 40008."""
     since, until = p.span(call.node.clock.now_us(), call.node.zone)
     domains = p.domains if isinstance(p, ByDay) else None
     return Asked(since=since, until=until, api_users=p.api_users, labels=p.labels, label_names=p.label_names, domains=domains)

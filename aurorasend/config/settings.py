@@ -353,6 +353,11 @@ class Limits:
         "200",
         "Recipients a day of a test API user, and of a test domain (40913).",
     )
+    email_status_days: int = setting(  # contract data §5
+        number(1, 36_500),
+        "30",
+        "Longest range of days that one call of `data/emailStatus` may ask for (40006, 40008).",
+    )
     private_sources: bool = setting(  # contract management §11.1
         SWITCH,
         "true",

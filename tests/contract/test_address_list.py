@@ -12,6 +12,7 @@ from aurorasend import contact
 from aurorasend.api import address_list, address_member
 from aurorasend.clock import SECOND, ManualClock, zone
 from aurorasend.codes import Refused
+from aurorasend.config.settings import Limits
 from aurorasend.endpoint import Catalogue, Request, Server
 from aurorasend.store import contact as rows
 from aurorasend.store.tx import Store
@@ -31,7 +32,7 @@ class Lists:
     def __init__(self, store: Store) -> None:
         self.clock = ManualClock(1_769_907_600 * SECOND)  # 2026-02-01 09:00:00 +08:00
         everybody = Everybody()
-        settings = SimpleNamespace(address_list=SimpleNamespace(domain="maillist.example.org"))
+        settings = SimpleNamespace(address_list=SimpleNamespace(domain="maillist.example.org"), limits=Limits())
         self.node = SimpleNamespace(
             clock=self.clock, zone=zone(8), authenticator=everybody, allowance=everybody, store=store, settings=settings
         )

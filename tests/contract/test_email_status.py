@@ -1,7 +1,7 @@
 """What became of single mails, and opens and clicks (data.md §5, §6), on both engines."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,17 @@ async def ids(api: Api, **given: object) -> list[str]:
 async def test_each_parameter(api: Api) -> None:
     for path, given, code in PARAMETERS:
         assert await api.call(path, **given) == code, (path, given)
+
+
+async def test_an_installation_says_how_long_a_range_may_be(api: Api) -> None:
+    for longest in (3, 40):
+        api.settle("limits", email_status_days=longest)
+        assert (await api.call("data/emailStatus", days=longest))["total"] == "0"
+        assert await api.call("data/emailStatus", days=longest + 1, limit=101) == 40006
+        last = date(2026, 1, 1) + timedelta(days=longest)
+        assert await api.call("data/emailStatus", startDate="2026-01-01", endDate=last) == 40008
+        assert (await api.call("data/emailStatus", startDate="2026-01-02", endDate=last))["total"] == "0"
+    assert await api.call("statday/list", days=100) == {"dataList": []}  # the others keep theirs
 
 
 def test_words() -> None:

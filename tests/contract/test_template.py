@@ -10,6 +10,7 @@ import pytest
 
 from aurorasend.api import template
 from aurorasend.clock import SECOND, ManualClock, zone
+from aurorasend.config.settings import Limits
 from aurorasend.endpoint import Catalogue, Request, Server
 from aurorasend.store import bootstrap as accounts
 from aurorasend.store import template as rows
@@ -92,7 +93,7 @@ class Templates:
             authenticator=self.accounts,
             allowance=self.accounts,
             store=store,
-            settings=SimpleNamespace(template=self.settings),
+            settings=SimpleNamespace(template=self.settings, limits=Limits()),
         )
         self.server = Server(node, Catalogue(template.ENDPOINTS))
 

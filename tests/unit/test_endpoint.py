@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from starlette.routing import Route
 from aurorasend.carrier import Parameters
 from aurorasend.clock import SystemClock, zone
 from aurorasend.codes import Code, Refused, Unavailable
+from aurorasend.config import Settings
 from aurorasend.endpoint import Answer, Auth, Call, Catalogue, Envelope, Frequency, Info, Server, changed, endpoint, one
 from aurorasend.fields import Field, text
 from aurorasend.http import Budget, HttpApp, Limits
@@ -165,16 +167,16 @@ async def until(holds: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def running(**how: Any) -> AsyncIterator[Running]:
     zone_: timezone = zone(8)
-    node = SimpleNamespace(clock=SystemClock(), zone=zone_, authenticator=Callers(), allowance=Counting())
+    node = SimpleNamespace(
+        settings=Settings(Path()), clock=SystemClock(), zone=zone_, authenticator=Callers(), allowance=Counting()
+    )
     server = Server(node, Catalogue(ENDPOINTS))
     pages = [Route("/page", lambda request: PlainTextResponse("a page"))]
     app = HttpApp(server, region="sg", hosts={"api-us.test": "us"}, pages=pages, **how)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     served = uvicorn.Server(
-        uvicorn.Config(
-            app, http=Connection, log_level="error", lifespan="off", ws="none", access_log=False, proxy_headers=False
-        )
+        uvicorn.Config(app, http=Connection, log_level="error", lifespan="off", ws="none", access_log=False, proxy_headers=False)
     )
     task = asyncio.create_task(served.serve(sockets=[listener]))
     port = listener.getsockname()[1]

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from aurorasend.clock import SystemClock
+from aurorasend.config import Settings
 from aurorasend.endpoint import Auth, Call, Catalogue, Info, Server, changed, endpoint
 from aurorasend.http import Budget, HttpApp
 from aurorasend.http_connection import Connection
@@ -41,7 +43,7 @@ async def wait(call: Call[None], p: Nothing) -> Info:
 @pytest.fixture
 async def served() -> AsyncIterator[uvicorn.Server]:
     app = HttpApp(
-        Server(SimpleNamespace(clock=SystemClock()), Catalogue((wait,))),  # type: ignore[arg-type]
+        Server(SimpleNamespace(settings=Settings(Path()), clock=SystemClock()), Catalogue((wait,))),  # type: ignore[arg-type]
         region="sg",
         pages=[
             Route("/", lambda request: PlainTextResponse("ok")),

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from aurorasend import label as rules
 from aurorasend.api import label
 from aurorasend.clock import SECOND, ManualClock, zone
+from aurorasend.config import Settings
 from aurorasend.endpoint import Catalogue, Request, Server
 from aurorasend.store import label as rows
 from aurorasend.store.tx import Store
@@ -30,7 +32,10 @@ class Labels:
     def __init__(self, store: Store) -> None:
         self.clock = ManualClock(1_769_907_600 * SECOND)  # 2026-02-01 09:00:00 +08:00
         everybody = Everybody()
-        self.node = SimpleNamespace(clock=self.clock, zone=zone(8), authenticator=everybody, allowance=everybody, store=store)
+        settings = Settings(Path())
+        self.node = SimpleNamespace(
+            settings=settings, clock=self.clock, zone=zone(8), authenticator=everybody, allowance=everybody, store=store
+        )
         self.server = Server(self.node, Catalogue(label.ENDPOINTS))
 
     async def call(self, action: str, account: int = 1, **given: object) -> Any:
