@@ -13,10 +13,9 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timezone
 from enum import Enum
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, get_type_hints
 
 import msgspec
@@ -150,9 +149,11 @@ class Envelope(Enum):
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """One declaration. `path` is `module/action`; `aliases` are whole other paths; `takes_over` names paths of other endpoints
-    whose requests come here when the predicate says so (wire-notes 11)."""
+    whose requests come here when the predicate says so (wire-notes 11); `permission` is what an API user's permission calls
+    it (management.md §7.6)."""
 
     path: str
+    permission: str
     handler: Handler[Any]
     form: Form[Any]
     raises: frozenset[Code]
@@ -183,11 +184,6 @@ class Endpoint:
         prefixed = [f"/{prefix}/{self.path}".replace("//", "/") for prefix in self.prefixes]
         return (*prefixed, *(f"/{path}" for path in self.aliases))
 
-    @cached_property
-    def permission(self) -> str:
-        """What an API user's permission calls it: `mail/send`, of v1 `webapi/mail.send.json` too (management.md §7.6)."""
-        return self.path.removeprefix("webapi/").removesuffix(".json").replace(".", "/").replace("_", "").lower()
-
     @property
     def summary(self) -> str:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
@@ -207,7 +203,6 @@ def endpoint(  # noqa: PLR0913 a declaration: every argument is a fact of the en
     methods: tuple[str, ...] = ("GET", "POST"),
     frequency: Frequency | None = Frequency.QUERY,
     permit: Callable[[Call[Any]], None] | None = None,
-    envelope: Envelope = Envelope.STANDARD,
     unreadable: Code = Code.MAIL_FAULT,
     unavailable: Code = Code.SERVER_EXCEPTION,
     takes_over: Mapping[str, Callable[[Parameters], bool]] | None = None,
@@ -219,11 +214,11 @@ def endpoint(  # noqa: PLR0913 a declaration: every argument is a fact of the en
     """
 
     def declare(handler: Handler[P]) -> Endpoint:
-        parameter = list(inspect.signature(handler).parameters)[1]
         return Endpoint(
             path=path,
+            permission=path.lower(),
             handler=handler,
-            form=Form(get_type_hints(handler)[parameter]),
+            form=Form(_parameters(handler)),
             raises=frozenset(raises),
             auth=auth,
             prefixes=prefixes,
@@ -231,13 +226,32 @@ def endpoint(  # noqa: PLR0913 a declaration: every argument is a fact of the en
             methods=methods,
             frequency=frequency,
             permit=permit,
-            envelope=envelope,
+            envelope=Envelope.STANDARD,
             unreadable=unreadable,
             unavailable=unavailable,
             takes_over=takes_over or {},
         )
 
     return declare
+
+
+def endpoint_v1(path: str, current: Endpoint, spell: Callable[[str], str] | None = None) -> Callable[[Handler[P]], Endpoint]:
+    """Declares the handler below it as `current` in version 1 of the API (conventions.md §9): what it takes and tells is its
+    own, all else is as `current` has it. `spell` makes other names of the declared parameters (fields.Form)."""
+
+    def declare(handler: Handler[P]) -> Endpoint:
+        form = Form(_parameters(handler), spell)
+        return replace(
+            current, path=path, handler=handler, form=form, prefixes=("",), aliases=(), takes_over={}, envelope=Envelope.V1
+        )
+
+    return declare
+
+
+def _parameters(handler: Handler[P]) -> type[P]:
+    second = list(inspect.signature(handler).parameters)[1]
+    found: type[P] = get_type_hints(handler)[second]
+    return found
 
 
 def plain_path(path: str) -> str:

@@ -196,14 +196,15 @@ class Form(Generic[T]):
     """The parameters of an endpoint: a frozen dataclass whose attributes are annotated with a Field or FileField each.
 
     A class method `check_<attribute>(seen)` of it refuses, at the turn of that attribute and whether it was given or not,
-    what parameters mean together; a method `check()`, what is left for the end.
+    what parameters mean together; a method `check()`, what is left for the end. `spell` makes other wire names of those
+    that are declared, which become aliases.
     """
 
-    def __init__(self, parameters: type[T]) -> None:
+    def __init__(self, parameters: type[T], spell: Callable[[str], str] | None = None) -> None:
         self.parameters = parameters
         hints = get_type_hints(parameters, include_extras=True)
         self.slots = {
-            each.name: _slot(parameters, each, hints[each.name])
+            each.name: _slot(parameters, each, hints[each.name], spell)
             for each in dataclasses.fields(parameters)  # type: ignore[arg-type]
         }
         self._defaults = {
@@ -252,7 +253,7 @@ class Form(Generic[T]):
         return read
 
 
-def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object) -> Slot:
+def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object, spell: Callable[[str], str] | None) -> Slot:
     found = next(_inputs(hint), None)
     where = f"{parameters.__qualname__}.{each.name}"
     if found is None:
@@ -264,9 +265,16 @@ def _slot(parameters: type, each: "dataclasses.Field[Any]", hint: object) -> Slo
         raise TypeError(f"{where}: what is required has a code for empty; what is required sometimes has a default")
     if found.when is not None and not has_default:
         raise TypeError(f"{where}: what is not always read needs a default")
+    if spell is not None:
+        found = _renamed(found, spell(found.wire))
     spellings = frozenset(name.lower() for name in (found.wire, *found.aliases))
     skippable = isinstance(found, Field) and has_default and found.required is None
     return Slot(each.name, found, has_default, spellings, skippable, _reader(found, has_default, spellings))
+
+
+def _renamed(found: Field[Any] | FileField[Any], wire: str) -> Field[Any] | FileField[Any]:
+    others = (found.wire, *found.aliases)
+    return dataclasses.replace(found, wire=wire, aliases=tuple(name for name in others if name != wire))
 
 
 # What reads a slot is a closure over what its declaration says, since every request calls it for every field.

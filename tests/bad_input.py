@@ -130,7 +130,7 @@ def cases(asked: Endpoint, given: Given, users: Mapping[object, Endpoint]) -> It
 
 def is_query(asked: Endpoint) -> bool:
     """Whether it changes nothing, by the last word of its path."""
-    return asked.path.rpartition("/")[2] in QUERIES
+    return re.split("[/.]", asked.path.removesuffix(".json"))[-1] in QUERIES
 
 
 def first_users(endpoints: Iterable[Endpoint]) -> dict[object, Endpoint]:

@@ -17,7 +17,7 @@ from aurorasend.clock import SECOND, ManualClock
 from aurorasend.config import Settings
 from aurorasend.dkim import dump_key, make_rsa_key, public_text
 from aurorasend.domain import Domains
-from aurorasend.endpoint import Catalogue, Request, Server
+from aurorasend.endpoint import Catalogue, Envelope, Request, Server
 from aurorasend.event import Event, Kind, Origin, domain_of, record
 from aurorasend.http_guard import Outside
 from aurorasend.ids import Ids
@@ -59,7 +59,7 @@ class Api:
         self.server = Server(node, Catalogue(ENDPOINTS))
 
     async def call(self, path: str, _as: str = "one_trigger", _key: str = KEY, _peer: str = "", **given: object) -> Any:
-        """What is in `info`, or the code of a failure."""
+        """What is in `info`, or the code of a failure; of version 1 the whole answer."""
         self.clock.advance(timedelta(seconds=1))
         body = msgspec.json.encode({"apiUser": _as, "apiKey": _key, **given})
         found = self.server.catalogue.find(f"/{path}")
@@ -67,6 +67,8 @@ class Api:
         _, answer = await self.server.answer(found, Request(b"", "application/json", body, "sg", _peer, "id"))
         assert self.server.fault_count == 0, self.server.faults
         envelope = msgspec.json.decode(answer)
+        if found.envelope is Envelope.V1:
+            return envelope
         return envelope["info"] if envelope["result"] else envelope["statusCode"]
 
     def settle(self, group: str, **changes: object) -> None:

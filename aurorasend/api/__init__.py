@@ -8,6 +8,7 @@ from aurorasend.api import (
     bounce,
     calendar,
     complaint,
+    data_v1,
     domain,
     email_status,
     engagement,
@@ -48,6 +49,7 @@ ENDPOINTS = (
     *complaint.ENDPOINTS,
     *block.ENDPOINTS,
     *unintercept.ENDPOINTS,
+    *data_v1.ENDPOINTS,
     *sms.ENDPOINTS,
     *sms_template.ENDPOINTS,
 )

@@ -49,15 +49,29 @@ def listed(entries: list[Info]) -> Info:
     return {"count": len(entries), "dataList": entries}
 
 
+async def read_entries(call: ApiCall, p: ListBounces) -> list[Entry]:
+    account_id, search = call.caller.account.id, search_of(call, "bounce", p, p.email)
+    return await call.node.store.read(lambda tx: rows.page(tx, account_id, search, (p.start, p.limit)))
+
+
+async def release(call: ApiCall, p: DeleteBounces) -> int:
+    account_id, search = call.caller.account.id, deleted_by(call, "bounce", p, p.email)
+    now_us, allowed = call.node.clock.now_us(), call.node.settings.api.unbounced_allowed
+    return await call.node.store.write(lambda tx: suppression.release(tx, account_id, search, now_us, allowed=allowed))
+
+
+async def count(call: ApiCall, p: CountBounces) -> int:
+    account_id, span = call.caller.account.id, p.span(call.node.clock.now_us(), call.node.zone)
+    return await call.node.store.read(lambda tx: rows.count(tx, account_id, "bounce", span))
+
+
 @endpoint("bounce/list")
 async def list_bounces(call: ApiCall, p: ListBounces) -> Info:
     """List addresses that do not exist, as their servers said, oldest first.
 
     Give `days`, both dates, or `email`. Entries that have expired stay listed; they intercept no longer.
     """
-    account_id, search = call.caller.account.id, search_of(call, "bounce", p, p.email)
-    found = await call.node.store.read(lambda tx: rows.page(tx, account_id, search, (p.start, p.limit)))
-    return listed([shown(each, call.node.zone) for each in found])
+    return listed([shown(each, call.node.zone) for each in await read_entries(call, p)])
 
 
 @endpoint("bounce/delete", unavailable=Code.BOUNCE_NOT_REMOVED)
@@ -67,16 +81,13 @@ async def delete_bounces(call: ApiCall, p: DeleteBounces) -> Info:
     What was taken off is put on the allow list against the bounce list only (where the installation has not turned that
     off): unsubscriptions and complaints keep their effect.
     """
-    account_id, search = call.caller.account.id, deleted_by(call, "bounce", p, p.email)
-    now_us, allowed = call.node.clock.now_us(), call.node.settings.api.unbounced_allowed
-    return changed(await call.node.store.write(lambda tx: suppression.release(tx, account_id, search, now_us, allowed=allowed)))
+    return changed(await release(call, p))
 
 
 @endpoint("bounce/count")
 async def count_bounces(call: ApiCall, p: CountBounces) -> Info:
     """Count the entries of a range."""
-    account_id, span = call.caller.account.id, p.span(call.node.clock.now_us(), call.node.zone)
-    return changed(await call.node.store.read(lambda tx: rows.count(tx, account_id, "bounce", span)))
+    return changed(await count(call, p))
 
 
 def shown(each: Entry, zone: timezone) -> Info:

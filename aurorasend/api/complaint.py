@@ -25,6 +25,12 @@ class DeleteComplaints(RangedOrEmailOrNothing):
     """Of one of the two."""
 
 
+async def read_entries(call: ApiCall, p: ListComplaints) -> list[Entry]:
+    ranged = p if p.has_range else Ranged(days=UNASKED)
+    account_id, search = call.caller.account.id, search_of(call, "complaint", ranged, p.email)
+    return await call.node.store.read(lambda tx: rows.page(tx, account_id, search, (p.start, p.limit)))
+
+
 @endpoint(
     "complaint/list",
     aliases=("spamreported/list", "api/spamreported/list", "apiv2/spamreported/list"),
@@ -34,10 +40,7 @@ async def list_complaints(call: ApiCall, p: ListComplaints) -> Info:
 
     Without a range and an address: of the last 92 days.
     """
-    ranged = p if p.has_range else Ranged(days=UNASKED)
-    account_id, search = call.caller.account.id, search_of(call, "complaint", ranged, p.email)
-    found = await call.node.store.read(lambda tx: rows.page(tx, account_id, search, (p.start, p.limit)))
-    return listed([shown(each, call.node.zone) for each in found])
+    return listed([shown(each, call.node.zone) for each in await read_entries(call, p)])
 
 
 @endpoint(

@@ -129,7 +129,7 @@ LabelNameList = Annotated[
         _names,
         invalid=Code.STATISTICS_LABEL_INVALID,
         joined=True,
-        doc="Only labels whose name holds one of these texts, joined by `;`. Not read when `labelIdList` is given.",
+        doc="Only labels whose name holds one of these texts, joined by `;`. Not read when labels are given by number.",
         example="spring",
     ),
 ]

@@ -20,7 +20,7 @@ from aurorasend.api.mail_values import Headers
 from aurorasend.clock import wall
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Content, Mailbox, Target
-from aurorasend.endpoint import Answer, ApiCall, Envelope, Frequency, Info, endpoint, one
+from aurorasend.endpoint import Answer, ApiCall, Frequency, Info, endpoint, endpoint_v1, one
 from aurorasend.fields import Seen
 from aurorasend.list_send import State
 from aurorasend.store import contact as contacts
@@ -225,15 +225,7 @@ async def send(call: ApiCall, p: SendMail) -> Info | Answer:
     return _answer(await _accept(call, await _read(call, p)))
 
 
-@endpoint(
-    "webapi/mail.send.json",
-    prefixes=("",),
-    raises=EVERY + _LISTS + _SEND,
-    frequency=Frequency.SEND,
-    permit=may_send,
-    envelope=Envelope.V1,
-    unavailable=Code.SEND_FAILED,
-)
+@endpoint_v1("webapi/mail.send.json", send)
 async def send_v1(call: ApiCall, p: SendMailV1) -> Info:
     """Send a mail, as version 1 of the API spells it."""
     submission = await _read(call, p)
@@ -255,15 +247,7 @@ async def send_template(call: ApiCall, p: SendTemplate) -> Info | Answer:
     return _answer(await _accept_or_repeat(call, p, _read_template(call, p)))
 
 
-@endpoint(
-    "webapi/mail.send_template.json",
-    prefixes=("",),
-    raises=EVERY + _LISTS + _TEMPLATE,
-    frequency=Frequency.SEND,
-    permit=may_send,
-    envelope=Envelope.V1,
-    unavailable=Code.SEND_FAILED,
-)
+@endpoint_v1("webapi/mail.send_template.json", send_template)
 async def send_template_v1(call: ApiCall, p: SendTemplateV1) -> Info:
     """Send a mail made from a template, as version 1 of the API spells it."""
 

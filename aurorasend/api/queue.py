@@ -11,15 +11,19 @@ class Nothing:
     """No parameters besides the credentials."""
 
 
-@endpoint("queue/status")
-async def status(call: ApiCall, p: Nothing) -> Info:
-    """How many mails wait, by API_USER and recipient domain."""
+async def read_rows(call: ApiCall) -> list[Info]:
     account_id, now_us, zone_hours = call.caller.account.id, call.node.clock.now_us(), call.node.settings.api.zone_hours
     found = await call.node.store.read(lambda tx: statistics.waiting(tx, account_id, now_us, zone_hours))
-    shown = [
+    return [
         {"apiUser": name, "domain": domain, "isStop": False, "reason": "", "timeout": None, "unRequestNum": number}
         for name, domain, number in found
     ]
+
+
+@endpoint("queue/status")
+async def status(call: ApiCall, p: Nothing) -> Info:
+    """How many mails wait, by API_USER and recipient domain."""
+    shown = await read_rows(call)
     return {"count": len(shown), "dataList": shown}
 
 

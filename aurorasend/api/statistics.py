@@ -67,15 +67,15 @@ PERCENTS = (
 _UNIQUE_CLICKS_PERCENT = len(NUMBERS) + PERCENTS.index("uniqueClicksPercent")
 
 
-def _row(name: str, *fields: str) -> Callable[..., msgspec.Struct]:
+def row_of(name: str, *fields: str) -> Callable[..., msgspec.Struct]:
     """A row of an answer: no page bounds how many there are, and a struct costs a third of a dictionary."""
     return msgspec.defstruct(name, fields, frozen=True, gc=False)
 
 
-DayRow = _row("DayRow", "sendDate", "apiUser", "domain", "labelId", "labelName", *NUMBERS, *PERCENTS)
+DayRow = row_of("DayRow", "sendDate", "apiUser", "domain", "labelId", "labelName", *NUMBERS, *PERCENTS)
 # Both spellings are told, data.md §3.
-HourRow = _row("HourRow", "sendDate", "sendHour", "apiUser", "labelId", "labelName", "uniqueClickspercent", *NUMBERS, *PERCENTS)
-InvalidRow = _row("InvalidRow", "sendDate", "apiUser", "domain", "labelId", "labelName", *CLASSES)
+HourRow = row_of("HourRow", "sendDate", "sendHour", "apiUser", "labelId", "labelName", "uniqueClickspercent", *NUMBERS, *PERCENTS)
+InvalidRow = row_of("InvalidRow", "sendDate", "apiUser", "domain", "labelId", "labelName", *CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +98,20 @@ def asked_of(call: ApiCall, p: ByHour) -> Asked:
     return Asked(since=since, until=until, api_users=p.api_users, labels=p.labels, label_names=p.label_names, domains=domains)
 
 
-async def read_lines(call: ApiCall, asked: Asked, grain: Grain) -> list[Line]:
-    account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
+async def read_lines(call: ApiCall, p: ByHour, grain: Grain) -> list[Line]:
+    account_id, asked, hours = call.caller.account.id, asked_of(call, p), call.node.settings.api.zone_hours
     return await call.node.store.read(lambda tx: statistics.lines(tx, account_id, asked, grain, hours))
+
+
+async def read_total(call: ApiCall, p: ByDay) -> Counts:
+    account_id, asked, hours = call.caller.account.id, asked_of(call, p), call.node.settings.api.zone_hours
+    return await call.node.store.read(lambda tx: statistics.total(tx, account_id, asked, hours))
+
+
+async def read_total_invalid(call: ApiCall, p: ByDay) -> tuple[int, ...]:
+    """In the order of CLASSES."""
+    account_id, asked, hours = call.caller.account.id, asked_of(call, p), call.node.settings.api.zone_hours
+    return await call.node.store.read(lambda tx: statistics.total_invalid(tx, account_id, asked, hours))
 
 
 @endpoint("statday/list")
@@ -109,12 +120,9 @@ async def by_day(call: ApiCall, p: ByDay) -> Info:
 
     All counts of a mail belong to the day of its send request, however late they came. With `aggregate` the sums alone.
     """
-    asked = asked_of(call, p)
-    account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
     if p.aggregate:
-        total = await call.node.store.read(lambda tx: statistics.total(tx, account_id, asked, hours))
-        return {"dataList": summed(total)}
-    found = await read_lines(call, asked, Grain.DAY)
+        return {"dataList": summed(await read_total(call, p))}
+    found = await read_lines(call, p, Grain.DAY)
     return {"dataList": [DayRow(*of_day(line), *shown(line[-1])) for line in found]}
 
 
@@ -124,19 +132,15 @@ async def by_hour(call: ApiCall, p: ByHour) -> Info:
 
     An hour without a request has no row.
     """
-    found = await read_lines(call, asked_of(call, p), Grain.HOUR)
-    return {"dataList": [hour_row(line) for line in found]}
+    return {"dataList": [hour_row(line) for line in await read_lines(call, p, Grain.HOUR)]}
 
 
 @endpoint("invalidstat/list")
 async def invalid(call: ApiCall, p: ByDay) -> Info:
     """Invalid mail by class, day, API_USER, recipient domain and label; with `aggregate` the sums alone."""
-    asked = asked_of(call, p)
-    account_id, hours = call.caller.account.id, call.node.settings.api.zone_hours
     if p.aggregate:
-        total = await call.node.store.read(lambda tx: statistics.total_invalid(tx, account_id, asked, hours))
-        return {"dataList": dict(zip(CLASSES, total, strict=True))}
-    found = await read_lines(call, asked, Grain.INVALID_DAY)
+        return {"dataList": dict(zip(CLASSES, await read_total_invalid(call, p), strict=True))}
+    found = await read_lines(call, p, Grain.INVALID_DAY)
     return {"dataList": [InvalidRow(*of_day(line), *line[-1]) for line in found]}
 
 
@@ -145,10 +149,14 @@ def of_day(line: Line) -> tuple[object, ...]:
     return (_date(bucket), api_user, domain, label_id, label or None)
 
 
+def of_hour(line: Line) -> tuple[object, ...]:
+    bucket, api_user, _, label_id, label, _ = line
+    return (_date(bucket // 24), bucket % 24, api_user, label_id, label)
+
+
 def hour_row(line: Line) -> msgspec.Struct:
-    bucket, api_user, _, label_id, label, numbers = line
-    counts = shown(numbers)
-    return HourRow(_date(bucket // 24), bucket % 24, api_user, label_id, label, counts[_UNIQUE_CLICKS_PERCENT], *counts)
+    counts = shown(line[-1])
+    return HourRow(*of_hour(line), counts[_UNIQUE_CLICKS_PERCENT], *counts)
 
 
 def shown(counts: Sequence[int]) -> tuple[float | int, ...]:

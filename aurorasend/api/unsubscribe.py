@@ -51,12 +51,7 @@ class DeleteUnsubscribes(RangedOrEmailOrNothing):
     """Of one of the two."""
 
 
-@endpoint("unsubscribe/list")
-async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
-    """List addresses that unsubscribed, oldest first.
-
-    Give `days`, both dates, or `email`.
-    """
+async def read_entries(call: ApiCall, p: ListUnsubscribes) -> list[Entry]:
     account_id, search = call.caller.account.id, search_of(call, "unsubscribe", p, p.email)
 
     async def unit(tx: Tx) -> list[Entry]:
@@ -64,8 +59,26 @@ async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
         users = await api_users.ever_named(tx, account_id, p.api_users)
         return await rows.page(tx, account_id, replace(search, api_users=users, labels=wanted), (p.start, p.limit))
 
-    found = await call.node.store.read(unit)
-    return listed([{**shown(each, call.node.zone), **reason(each.kind)} for each in found])
+    return await call.node.store.read(unit)
+
+
+async def add(call: ApiCall, p: AddUnsubscribe) -> Entry:
+    account_id, api_user, now_us = call.caller.account.id, call.caller.id, call.node.clock.now_us()
+    return await call.node.store.write(lambda tx: suppression.unsubscribe(tx, account_id, p.email, api_user, now_us))
+
+
+async def delete(call: ApiCall, p: DeleteUnsubscribes) -> int:
+    account_id, search = call.caller.account.id, deleted_by(call, "unsubscribe", p, p.email)
+    return await call.node.store.write(lambda tx: rows.delete(tx, account_id, search))
+
+
+@endpoint("unsubscribe/list")
+async def list_unsubscribes(call: ApiCall, p: ListUnsubscribes) -> Info:
+    """List addresses that unsubscribed, oldest first.
+
+    Give `days`, both dates, or `email`.
+    """
+    return listed([{**shown(each, call.node.zone), **reason(each.kind)} for each in await read_entries(call, p)])
 
 
 @endpoint("unsubscribe/add", raises=[Code.UNSUBSCRIBE_ADDED], unavailable=Code.UNSUBSCRIBE_NOT_ADDED)
@@ -74,9 +87,7 @@ async def add_unsubscribe(call: ApiCall, p: AddUnsubscribe) -> Answer:
 
     An address that is on it already is answered with the record that it has.
     """
-    account_id, api_user, now_us = call.caller.account.id, call.caller.id, call.node.clock.now_us()
-    made = await call.node.store.write(lambda tx: suppression.unsubscribe(tx, account_id, p.email, api_user, now_us))
-    return Answer(Code.UNSUBSCRIBE_ADDED, one(shown(made, call.node.zone)))
+    return Answer(Code.UNSUBSCRIBE_ADDED, one(shown(await add(call, p), call.node.zone)))
 
 
 @endpoint(
@@ -85,8 +96,7 @@ async def add_unsubscribe(call: ApiCall, p: AddUnsubscribe) -> Answer:
 )
 async def delete_unsubscribes(call: ApiCall, p: DeleteUnsubscribes) -> Info:
     """Take an address off the unsubscribe lists of all API_USERs, or all of a range."""
-    account_id, search = call.caller.account.id, deleted_by(call, "unsubscribe", p, p.email)
-    return changed(await call.node.store.write(lambda tx: rows.delete(tx, account_id, search)))
+    return changed(await delete(call, p))
 
 
 def shown(each: Entry, zone: timezone) -> Info:

@@ -26,6 +26,7 @@ FAILED = {
     **{"addresslist/add": 40508, "addresslist/update": 40508},
     **{"addressmember/add": 40516, "addressmember/update": 40516, "addressmember/delete": 40519},
     **{"bounce/delete": 40602, "unsubscribe/add": 40402, "unsubscribe/delete": 40404},
+    **{"webapi/bounces.delete.json": 40602, "webapi/unsubscribes.add.json": 40402, "webapi/unsubscribes.delete.json": 40404},
     **{"webhook/add": 40710, "webhook/update": 40712, "webhook/delete": 40711},
     **dict.fromkeys(("domain/add", "trackDomain/add", "route/add"), 41015),
     **dict.fromkeys(("domain/update", "domain/dkim/update", "domain/delete", "trackDomain/update", "route/update"), 41016),

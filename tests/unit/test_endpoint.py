@@ -22,7 +22,7 @@ from aurorasend.carrier import Parameters
 from aurorasend.clock import SystemClock, zone
 from aurorasend.codes import Code, Refused, Unavailable
 from aurorasend.config import Settings
-from aurorasend.endpoint import Answer, Auth, Call, Catalogue, Envelope, Frequency, Info, Server, changed, endpoint, one
+from aurorasend.endpoint import Answer, Auth, Call, Catalogue, Frequency, Info, Server, changed, endpoint, endpoint_v1, one
 from aurorasend.fields import Field, text
 from aurorasend.http import Budget, HttpApp, Limits
 from aurorasend.http_connection import Connection
@@ -65,7 +65,7 @@ async def send(call: Call[Any], p: Say) -> Info | Answer:
     raise Unavailable("the store is away")
 
 
-@endpoint("webapi/mail.send.json", prefixes=("",), envelope=Envelope.V1, frequency=Frequency.SEND)
+@endpoint_v1("webapi/mail.send.json", send)
 async def send_v1(call: Call[Any], p: Say) -> Info:
     return {"email_id_list": [p.word]}
 

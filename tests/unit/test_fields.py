@@ -241,6 +241,14 @@ def test_paging_defaults() -> None:
     assert Form(Page).read(query("limit=0&startDate=2026-02-01")) == Page(limit=0, first=date(2026, 2, 1))
 
 
+def test_other_names_of_the_same_parameters() -> None:
+    form = Form(Page, lambda name: name.replace("startDate", "start_date"))
+    assert [slot.field.wire for slot in form.shown] == ["start", "limit", "start_date", "endDate"]
+    for name in ("start_date", "startDate", "STARTDATE"):
+        assert form.read(query(f"{name}=2026-02-01")) == Page(first=date(2026, 2, 1))
+    assert code_of(form, query("start_date=x")) is Code.START_DATE_INVALID
+
+
 def test_period() -> None:
     today = date(2026, 3, 10)
     one, nine = date(2026, 3, 1), date(2026, 3, 9)

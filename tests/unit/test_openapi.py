@@ -44,6 +44,15 @@ def test_every_endpoint_is_in_it_with_its_parameters_and_codes(shown: dict[str, 
     assert [(each["name"], each["required"]) for each in listed][2:] == [("query", False), ("start", False), ("limit", False)]
 
 
+def test_version_1_is_told_with_its_own_names(shown: dict[str, Any]) -> None:
+    stats = shown["paths"]["/webapi/stats.get.json"]["get"]
+    names = ["days", "start_date", "end_date", "api_user_list", "label_id_list", "label_name_list", "domain_list", "aggregate"]
+    assert [each["name"] for each in stats["parameters"]][2:] == names
+    assert stats["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/EnvelopeV1")
+    today = shown["paths"]["/statday/list"]["get"]
+    assert stats["x-status-codes"] == today["x-status-codes"]
+
+
 def body_of(shown: dict[str, Any], operation: dict[str, Any], media: str) -> dict[str, Any]:
     name = operation["requestBody"]["content"][media]["schema"]["$ref"].rpartition("/")[2]
     found: dict[str, Any] = shown["components"]["schemas"][name]
