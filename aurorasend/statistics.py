@@ -67,14 +67,6 @@ class Asked:
     domains: Sequence[str] | None = None
 
 
-def percent(part: int, whole: int) -> float | int:
-    """Cut, not rounded, to two decimals; without decimals when there are none (data.md §2.3)."""
-    if not part or not whole:
-        return 0
-    hundredths = part * 10_000 // whole
-    return hundredths / 100 if hundredths % 100 else hundredths // 100
-
-
 async def slice_of(tx: Tx, account_id: int, asked: Asked) -> Slice:
     return Slice(
         since=asked.since // HOUR,
@@ -121,4 +113,3 @@ async def waiting(tx: Tx, account_id: int, now_us: int, zone_hours: int) -> list
     users = await senders.names(tx, account_id)
     found = [(users.get(sender_id, ""), domain, Counts(*counts).under_way) for (_, sender_id, _, domain), counts in sums.items()]
     return sorted(each for each in found if each[2] > 0)
-

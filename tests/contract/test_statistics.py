@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from aurorasend.api.statistics import NUMBERS, PERCENTS, shown
 from aurorasend.clock import DAY, HOUR
 from aurorasend.event import Kind
-from aurorasend.statistics import FIRST, percent
+from aurorasend.statistics import FIRST
 from aurorasend.store.tx import Store
 from tests.management import NOW, Api, Teller, managing
 
@@ -44,11 +45,26 @@ async def test_each_parameter(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "shown"),
-    [(2, 3, 66.66), (28, 48, 58.33), (1, 1, 100), (3, 2, 150), (1, 0, 0), (0, 5, 0), (1, 8, 12.5), (29, 100, 29)],
+    ("part", "whole", "told"),
+    [
+        (2, 3, "66.66"),
+        (28, 48, "58.33"),
+        (1, 1, "100"),
+        (3, 2, "150"),
+        (10**9 + 1, 2, "50000000050"),
+        (1, 0, "0"),
+        (0, 5, "0"),
+        (1, 8, "12.5"),
+        (29, 100, "29"),
+        (1, 10**4, "0.01"),
+        (1, 10**4 + 1, "0"),
+    ],
 )
-def test_percentages_are_cut(part: int, whole: int, shown: float) -> None:
-    assert percent(part, whole) == shown and isinstance(percent(part, whole), type(shown))
+def test_percentages_are_cut(part: int, whole: int, told: str) -> None:
+    row = dict(zip((*NUMBERS, *PERCENTS), shown((whole, whole, part, part, part, part, whole, part, part, part)), strict=True))
+    whole_of_itself = "100" if whole else "0"
+    of_whole = {"deliveredPercent": whole_of_itself, "uniqueOpensPercent": whole_of_itself}
+    assert {name: bytes(row[name]).decode() for name in PERCENTS} == dict.fromkeys(PERCENTS, told) | of_whole
 
 
 async def test_a_row_of_a_day(api: Api) -> None:
