@@ -14,6 +14,7 @@ The map: the modules in the order of a message's life.
     endpoint, fields        an endpoint and its parameters, declared once
     codes                   every return code, said once
     allowance               calls per minute
+    source                  from where mail is sent
     account, sms_login      who calls, and what the caller may do
     api                     the endpoints
     portal, console         pages for people: reference; sandbox

@@ -60,6 +60,7 @@ from aurorasend.sms import SmsSubmissions
 from aurorasend.sms_delivery import SmsCrew
 from aurorasend.sms_login import SmsLogin
 from aurorasend.smtp_client import Terms, Timeouts, TlsMode
+from aurorasend.source import Sources
 from aurorasend.store import Store, open_store
 from aurorasend.store.migrate import migrate
 from aurorasend.submission import Origins, Submissions
@@ -315,6 +316,7 @@ async def start(
     if "sweep" in roles:
         running.background.append(asyncio.create_task(Sweeper(store, clock, node.sandbox, settings).run()))
         running.background.append(asyncio.create_task(DomainWatch(node.domains).run()))
+    running.background.append(asyncio.create_task(node.sources.run()))
     running.listeners = [
         _listen(running, listener.region or settings.region.default, bool(listener.region))
         for listener in settings.http.listen[: len(sockets)]
@@ -336,6 +338,7 @@ async def finish(running: Running, deadline_s: float) -> None:
     for task in running.background:
         task.cancel()
     await asyncio.gather(*running.background, return_exceptions=True)
+    await running.node.sources.write()
     await running.node.outside.close()
     await running.node.resolver.close()
     await running.wake.stop()
@@ -362,6 +365,7 @@ def _build(
         accounts=accounts,
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, membership.worker), settings),
+        sources=Sources(store, clock),
         submissions=Submissions(store, clock, ids, settings, wake, Origins(membership.worker)),
         sms=SmsSubmissions(store, clock, ids, settings, wake, gateway),
         sandbox=Sandbox(store, settings.sandbox.keep, settings.sandbox.keep_bytes),

@@ -257,6 +257,21 @@ def set_test_recipients(data: Path, assignments: Sequence[str], account_id: int,
         operate.set_test_recipients(settings, account_id, addresses)
 
 
+@account.command("ips")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+def show_sources(data: Path, assignments: Sequence[str], account_id: int) -> None:
+    """Print the addresses that sent mail for the account in the last 30 days, the latest first: when last, and how often
+    allow-from refused them.
+
+    null stands for further addresses, where there were very many. A running server tells of a send within ten seconds.
+    """
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show(operate.account_sources(settings, account_id))
+
+
 @main.group()
 def domain() -> None:
     """Sending domains."""

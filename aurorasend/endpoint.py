@@ -83,6 +83,11 @@ class Allowance(Protocol):
         """Count one call of `endpoint` (its key); False when it is one too many."""
 
 
+class Sources(Protocol):
+    def admit(self, caller: "ApiUser | SmsUser", peer: str) -> bool:
+        """Whether the IP allowlist lets `peer` send for `caller`; it is remembered that it asked."""
+
+
 class Host(Protocol):
     """What a node offers to this layer."""
 
@@ -96,6 +101,8 @@ class Host(Protocol):
     def authenticator(self) -> Authenticator: ...
     @property
     def allowance(self) -> Allowance: ...
+    @property
+    def sources(self) -> Sources: ...
 
 
 class Call(msgspec.Struct, Generic[C], frozen=True):
@@ -396,7 +403,7 @@ def _read(found: Endpoint, request: Request) -> Parameters:
 
 def _admitted(asked: Endpoint, call: Call[Any]) -> None:
     """The IP allowlist, of mail sends only, and what the caller's permission denies (conventions.md §3.4, §3.5)."""
-    if asked.frequency is Frequency.SEND and call.caller is not None and not call.caller.admits(call.peer):
+    if asked.frequency is Frequency.SEND and call.caller is not None and not call.node.sources.admit(call.caller, call.peer):
         raise Refused(Code.NOT_PERMITTED, "this address is not on the IP allowlist", message="request rejected")
     if asked.auth is Auth.API_USER and asked.permission in call.caller.denied:
         raise Refused(Code.NOT_PERMITTED)

@@ -16,6 +16,7 @@ from aurorasend.sandbox import Sandbox
 from aurorasend.secret import Vault
 from aurorasend.sms import SmsSubmissions
 from aurorasend.sms_login import SmsLogin
+from aurorasend.source import Sources
 from aurorasend.store.tx import Store
 from aurorasend.submission import Submissions
 
@@ -64,6 +65,7 @@ class Node:
     accounts: Accounts
     authenticator: Authentication
     allowance: CallLimits
+    sources: Sources
     submissions: Submissions
     sms: SmsSubmissions
     sandbox: Sandbox

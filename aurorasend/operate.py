@@ -19,12 +19,14 @@ from aurorasend.codes import Refused
 from aurorasend.config import Settings
 from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, public_text, record_name
 from aurorasend.explain import explain
+from aurorasend.retention import first_source_day
 from aurorasend.secret import Vault, hash_key, new_key, open_vault
 from aurorasend.store import account as rows
 from aurorasend.store import api_user as api_users
 from aurorasend.store import bootstrap as new_rows
 from aurorasend.store import open_store
 from aurorasend.store import queue as queue_rows
+from aurorasend.store import source as sources
 from aurorasend.store import suppression as suppressions
 from aurorasend.store import template as template_rows
 from aurorasend.store.domain import TEST
@@ -155,6 +157,22 @@ def set_test_recipients(settings: Settings, account_id: int, addresses: Sequence
         await rows.set_test_recipients(tx, account_id, sorted(set(map(normalise, addresses))))
 
     _with_store(settings, lambda store: store.write(unit))
+
+
+def account_sources(settings: Settings, account_id: int) -> list[dict[str, object]]:
+    """Where the account's mail was sent from in the last 30 days (conventions.md §3.4), the latest first."""
+    first_day = first_source_day(SystemClock().now_us())
+
+    async def unit(tx: Tx) -> list[Row]:
+        if await rows.options(tx, account_id, ["id"]) is None:
+            raise _no_account(account_id)
+        return await sources.of_account(tx, account_id, first_day)
+
+    found = _with_store(settings, lambda store: store.read(unit))
+    return [
+        {"address": address or None, "lastRequest": utc(at).isoformat(), "refused": int(refused)}
+        for address, at, refused in found
+    ]
 
 
 def list_domains(settings: Settings, account_id: int) -> list[dict[str, object]]:

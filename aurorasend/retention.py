@@ -1,4 +1,5 @@
-"""What is kept for a while only: content of mail, and status and events of recipients (data.md §14, mail.md §17).
+"""What is kept for a while only: content of mail, status and events of recipients (data.md §14, mail.md §17), and where
+mail was sent from (conventions.md §3.4).
 
 Called by sweep. Calls store. Always: a transaction removes a bounded number of rows, so nobody waits for it long; nothing
 of a request goes while any of its mail is queued; counters and suppression lists stay for ever (data.md §18).
@@ -7,15 +8,18 @@ of a request goes while any of its mail is queued; counters and suppression list
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from aurorasend.clock import SECOND, Clock
+from aurorasend.clock import DAY, SECOND, Clock
 from aurorasend.config.settings import Retention
 from aurorasend.store import retention as rows
+from aurorasend.store import source as sources
 from aurorasend.store.retention import Old
 from aurorasend.store.tx import Store, Tx
 
 SUBMISSIONS = 200  # looked at at once
 ROWS = 2000  # recipients or events removed in one transaction
 BYTES = 16 * 1024 * 1024  # of content removed in one transaction
+SOURCE_DAYS = 30  # today is one of them
+SOURCES = 10_000  # rows of an account, an address on a day each: who sends from more loses the oldest days
 
 
 class Expiry:
@@ -33,6 +37,7 @@ class Expiry:
             await self._expire_content(account_id, content_us)
             await self._expire_submissions(account_id, events_us)
             await self._expire_events(account_id, events_us)
+            await self._expire_sources(account_id, first_source_day(now_us))
 
     async def _expire_content(self, account_id: int, before_us: int) -> None:
         after, limit = 0, SUBMISSIONS
@@ -71,6 +76,16 @@ class Expiry:
     async def _expire_events(self, account_id: int, before_us: int) -> None:
         while found := await self._store.read(partial(rows.events, account_id=account_id, before_us=before_us, limit=ROWS)):
             await self._store.write(partial(rows.drop_events, account_id=account_id, ids=found))
+
+    async def _expire_sources(self, account_id: int, first_day: int) -> None:
+        superfluous = partial(sources.superfluous, account_id=account_id, before_day=first_day, most=SOURCES, limit=ROWS)
+        while found := await self._store.read(superfluous):
+            await self._store.write(partial(sources.drop, account_id=account_id, rows=found))
+
+
+def first_source_day(now_us: int) -> int:
+    """The first day, since 1970 UTC, of which sources are kept."""
+    return now_us // DAY - SOURCE_DAYS + 1
 
 
 def _portions(found: Sequence[Old], most: int, size: Callable[[Old], int]) -> Iterator[list[Old]]:

@@ -27,6 +27,7 @@ from aurorasend.resolver import DnsResolver
 from aurorasend.secret import Vault, hash_key
 from aurorasend.simulator import NameServer
 from aurorasend.sms_login import SmsLogin
+from aurorasend.source import Sources
 from aurorasend.store import bootstrap
 from aurorasend.store import email_status as statuses
 from aurorasend.store import statistics as sums
@@ -174,6 +175,7 @@ async def managing(store: Store, data: Path, allow_private: bool = True) -> Asyn
         accounts=accounts,
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, 1), settings),
+        sources=Sources(store, clock),
         submissions=Submissions(store, clock, Ids(store), settings, Wake(Alone()), Origins(1)),
         sms=None,  # type: ignore[arg-type]
         sandbox=None,  # type: ignore[arg-type]

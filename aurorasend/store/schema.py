@@ -74,10 +74,7 @@ account = Table(
     _int("api_user_limit", None),
     _int("tracking_limit", None),
     _int("manual_audit", None),  # templates wait for a person
-    _text("company"),
-    _text("contact"),
-    _text("contact_email"),
-    _text("contact_phone"),
+    *map(_text, ("company", "contact", "contact_email", "contact_phone")),
     _int("created"),
 )
 # Names that must be found without knowing the account: API_USER, SMS_USER, tracking host.
@@ -121,6 +118,13 @@ unsubscribe_cover = Table(
 )
 sms_user = _of_account("sms_user", _text("name"), _bytes("key"), _int("enabled", 1), _int("created"), _int("updated"))
 ip_entry = _of_account("ip_entry", _text("entry"), _int("created"))
+# Addresses that mail was sent from, by day since 1970 UTC (conventions.md §3.4); `at` is the last time of that day.
+request_source = Table(
+    "request_source",
+    metadata,
+    *(_int("account_id"), _int("day"), _text("address"), _int("at"), _int("refused")),
+    PrimaryKeyConstraint("account_id", "day", "address"),
+)
 domain = _of_account(
     "domain",
     _text("name"),

@@ -27,6 +27,7 @@ from aurorasend.secret import Vault, hash_key
 from aurorasend.sms import SmsSubmissions
 from aurorasend.sms_login import SmsLogin
 from aurorasend.sms_template import Wanted
+from aurorasend.source import Sources
 from aurorasend.store import schema
 from aurorasend.store.migrate import migrate
 from aurorasend.store.sqlite import SqliteStore
@@ -106,6 +107,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         accounts=accounts,
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, 1), settings),
+        sources=Sources(store, clock),
         submissions=None,  # type: ignore[arg-type]
         sms=SmsSubmissions(store, clock, ids, settings, Wake(Alone()), SimulatorGateway()),
         sandbox=Sandbox(store, 10, 10_000),

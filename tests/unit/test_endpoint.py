@@ -145,6 +145,11 @@ class Counting:
         return self.left >= 0
 
 
+class AskingCaller:
+    def admit(self, caller: Caller, peer: str) -> bool:
+        return caller.admits(peer)
+
+
 class Running:
     def __init__(self, server: Server, node: SimpleNamespace, client: httpx.AsyncClient, port: int) -> None:
         self.server, self.node, self.client, self.port = server, node, client, port
@@ -168,7 +173,12 @@ async def until(holds: Callable[[], bool]) -> None:
 async def running(**how: Any) -> AsyncIterator[Running]:
     zone_: timezone = zone(8)
     node = SimpleNamespace(
-        settings=Settings(Path()), clock=SystemClock(), zone=zone_, authenticator=Callers(), allowance=Counting()
+        settings=Settings(Path()),
+        clock=SystemClock(),
+        zone=zone_,
+        authenticator=Callers(),
+        allowance=Counting(),
+        sources=AskingCaller(),
     )
     server = Server(node, Catalogue(ENDPOINTS))
     pages = [Route("/page", lambda request: PlainTextResponse("a page"))]

@@ -292,6 +292,14 @@ def upgrade() -> None:
     sa.Column('until', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'scope', 'key')
     )
+    op.create_table('request_source',
+    sa.Column('account_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('day', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('address', sa.Text(), server_default=sa.text("('')"), nullable=False),
+    sa.Column('at', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('refused', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.PrimaryKeyConstraint('account_id', 'day', 'address')
+    )
     op.create_table('sandbox',
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('id', sa.BigInteger(), nullable=False),
@@ -549,6 +557,7 @@ def downgrade() -> None:
     op.drop_table('sequence')
     op.drop_table('sender')
     op.drop_table('sandbox')
+    op.drop_table('request_source')
     op.drop_table('request_id')
     op.drop_index('recipient_state', table_name='recipient')
     op.drop_index('recipient_address', table_name='recipient', postgresql_ops={'address': 'text_pattern_ops'})
