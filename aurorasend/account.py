@@ -99,6 +99,7 @@ class Option:
 
 
 DEFAULT = "default"
+MAILS_MOST = 10**12 - 1
 _RATE = number(1, 10**9)  # as the settings that they replace
 OPTIONS = (
     Option("frozen", SWITCH, False, "nobody of the account may call"),
@@ -116,7 +117,8 @@ OPTIONS = (
         "an unsubscription counts for 1 its API user, 2 all, 3 those that unsubscribe-covers names",
     ),
     Option("check_balance", SWITCH, False, "mail is paid for from the balance"),
-    Option("daily_quota", number(0, 10**12 - 1), True, "recipients a day"),
+    Option("balance", number(0, MAILS_MOST), False, "mails paid for; account credit adds to it"),
+    Option("daily_quota", number(0, MAILS_MOST), True, "recipients a day"),
     Option("send_rate", _RATE, True, "sending requests a minute of an API user"),
     Option("query_rate", _RATE, True, "calls of one endpoint, sends apart, a minute of an API user"),
     Option("template_limit", number(1, 100_000), True, "mail templates"),

@@ -14,7 +14,7 @@ import click
 
 from aurorasend import bootstrap as bootstrapping
 from aurorasend import operate
-from aurorasend.account import OPTIONS
+from aurorasend.account import MAILS_MOST, OPTIONS
 from aurorasend.codes import Unavailable
 from aurorasend.config import Settings, WrongSetting, load, remember
 from aurorasend.explain import UnknownId
@@ -211,6 +211,18 @@ def show_account(data: Path, assignments: Sequence[str], account_id: int) -> Non
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         show(operate.account_options(settings, account_id))
+
+
+@account.command("credit")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("mails", type=click.IntRange(1, MAILS_MOST))
+def credit_account(data: Path, assignments: Sequence[str], account_id: int, mails: int) -> None:
+    """Add MAILS to the balance of an account, and print it. It is used up while the account's check_balance is on."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        show({"id": account_id, "balance": operate.add_balance(settings, account_id, mails)})
 
 
 @account.command("unsubscribe-covers")

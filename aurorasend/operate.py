@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from aurorasend import list_send, queue
-from aurorasend.account import OPTIONS, is_private, read_entry
+from aurorasend.account import MAILS_MOST, OPTIONS, is_private, read_entry
 from aurorasend.address import ascii_domain, is_address, normalise
 from aurorasend.bootstrap import random_name
 from aurorasend.clock import SystemClock, utc
@@ -115,6 +115,20 @@ def set_account_options(settings: Settings, account_id: int, assignments: Sequen
     values = dict([_option(assignment) for assignment in assignments])
     if not _with_store(settings, lambda store: store.write(lambda tx: rows.set_options(tx, account_id, values))):
         raise _no_account(account_id)
+
+
+def add_balance(settings: Settings, account_id: int, mails: int) -> int:
+    """What an account has paid for grows by `mails`, whatever is sent meanwhile; returns the new balance."""
+
+    async def unit(tx: Tx) -> int:
+        await _lock(tx, account_id)
+        await rows.spend(tx, account_id, -mails)
+        (balance,) = await rows.options(tx, account_id, ["balance"]) or (0,)
+        if balance > MAILS_MOST:
+            raise Impossible(f"The balance would be {balance}, and can be {MAILS_MOST} at most.")
+        return int(balance)
+
+    return _with_store(settings, lambda store: store.write(unit))
 
 
 def set_unsubscribe_covers(settings: Settings, account_id: int, api_user: str, others: Sequence[str]) -> None:

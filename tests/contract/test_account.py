@@ -41,6 +41,20 @@ async def test_a_running_node_follows_within_a_second(api: Api, settings: Settin
     assert (await api.call("user/configuration"))["sendSpeedLimit"] == 40_000
 
 
+async def test_mail_is_paid_for_from_the_balance(api: Api, settings: Settings) -> None:
+    await asyncio.to_thread(operate.set_account_options, settings, 1, ["check_balance=on", "balance=1"])
+    assert await codes(api, "", "") == [200, 40912]
+    assert await asyncio.to_thread(operate.add_balance, settings, 1, 2) == 2
+    assert await codes(api, "", "", "") == [200, 200, 40912]
+    assert (await api.call("userinfo/get"))["balance"] == 0
+    assert (await asyncio.to_thread(operate.account_options, settings, 1))["balance"] == 0
+    await asyncio.to_thread(operate.add_balance, settings, 1, 10**12 - 1)
+    with pytest.raises(operate.Impossible, match="at most"):
+        await asyncio.to_thread(operate.add_balance, settings, 1, 1)
+    assert (await asyncio.to_thread(operate.account_options, settings, 1))["balance"] == 10**12 - 1
+    assert (await api.call("userinfo/get", "two_trigger"))["balance"] == 0
+
+
 async def test_who_an_account_belongs_to(api: Api, settings: Settings) -> None:
     told = ["company=Grüße Ltd", "contact=Ann = Lee", "contact_email=ann@one.example", "contact_phone=+6591234567"]
     await asyncio.to_thread(operate.set_account_options, settings, 1, told)
