@@ -21,6 +21,7 @@ from aurorasend.store.tx import Row, Store, Tx
 BUDGET_BYTES = 64 * 1024 * 1024  # of letters kept
 LARGE_BYTES = 256 * 1024  # of content: more is read for itself; of a mail's text: more is composed for itself
 READ_AT_ONCE = 2  # large contents
+AD_MARK = "(AD)"  # before the subject (mail.md §13)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Submitted:
     message_id: str
     batch: bool
     bounces: bool
+    is_marked: bool  # as advertising (mail.md §13)
     is_aligned: bool  # DNS was seen to have DMARC for the domain, so that From is at it too (mail.md §10)
     size: int  # bytes of content
 
@@ -101,7 +103,7 @@ class Letters:
 
 def _submitted(account_id: int, row: Row) -> Submitted:
     submission_id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
-    domain, domain_changed, seen, interception = rest
+    domain, domain_changed, seen, interception, ad_tag = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, sender_id, label_id, created),
         domain_id=domain_id,
@@ -110,6 +112,7 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         message_id=message_id,
         batch=email_type == 1,
         bounces=bool(interception),
+        is_marked=bool(ad_tag) and email_type == 1,
         is_aligned=bool(seen & DMARC),
         size=size,
     )
@@ -121,7 +124,8 @@ def _letter(submitted: Submitted, parts: Sequence[bytes]) -> Letter:
         Attachment(file.name, file.content_type, data, file.cid) for file, data in zip(stored.files, parts[1:], strict=True)
     ]
     content = _aligned(stored.content, submitted.domain) if submitted.is_aligned else stored.content
-    return Letter(content, attachments, submitted.domain, submitted.message_id, submitted.origin.requested)
+    mark = AD_MARK if submitted.is_marked else ""
+    return Letter(content, attachments, submitted.domain, submitted.message_id, submitted.origin.requested, mark)
 
 
 def _aligned(content: Content, domain: str) -> Content:

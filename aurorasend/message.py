@@ -70,9 +70,10 @@ class Letter:
     """One submission, ready to be composed for any of its recipients."""
 
     def __init__(
-        self, content: Content, attachments: Sequence[Attachment], domain: str, message_id: str, created_us: int
+        self, content: Content, attachments: Sequence[Attachment], domain: str, message_id: str, created_us: int, mark: str = ""
     ) -> None:
-        """`domain` is the sending domain, `message_id` the submission's (spec mail.md §6), without index.
+        """`domain` is the sending domain, `message_id` the submission's (spec mail.md §6), without index. `mark` is put before
+        a subject that does not begin with it.
 
         Raises ValueError (BadAddress) for an address, a domain or an id that cannot stand in a header.
         accept() refused all of these, so it is a bug.
@@ -84,6 +85,7 @@ class Letter:
         self._tracks_unsubscribe = content.track_unsubscribe
         self._section = content.section
         self._subject = variable.Line(variable.parse(content.subject, content.pubsub))
+        self._mark = mark
         self._shows_all = bool(content.to)
         self._from, self._recipients, customers = _sender(content), _recipients(content), _customer_fields(content)
         given = {name.lower() for name, _ in customers}
@@ -103,7 +105,7 @@ class Letter:
         fields = (
             *self._from,
             *to,
-            header.text_field("Subject", self._subject.fill(values)),
+            header.text_field("Subject", self._marked_subject(values)),
             *self._own_message_id(index),
             *self._fields,
             *self._list_unsubscribe(links),
@@ -128,7 +130,13 @@ class Letter:
 
     def subject_of(self, target: Target) -> str:
         """The subject of this recipient's mail as a reader sees it, for lists of mail."""
-        return header.clean(self._subject.fill(self._values(target, NO_LINKS)))
+        return header.clean(self._marked_subject(self._values(target, NO_LINKS)))
+
+    def _marked_subject(self, values: dict[str, str]) -> str:
+        subject, mark = self._subject.fill(values), self._mark
+        if not mark or subject.lstrip()[: len(mark)].casefold() == mark.casefold():
+            return subject
+        return f"{mark} {subject}"
 
     def _values(self, target: Target, links: Links) -> dict[str, str]:
         """Values by name for the text and the subject. A customer's own unsubscribe link wins (events.md §10.1)."""

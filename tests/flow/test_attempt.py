@@ -220,6 +220,25 @@ async def test_f27_from_is_at_a_domain_with_dmarc(place: Place, internet: Intern
             assert await sender() == f"Ann <{address}>"
 
 
+async def test_f27_batch_mail_is_marked_where_the_account_wants_it(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+
+        async def subject(given: str, user: str = "main.batch", **more: object) -> object:
+            await node.accepted(user, subject=given, **more)
+            await node.settled()
+            return message_from_bytes(internet.mailbox.messages[-1].content, policy=policy.default)["Subject"]
+
+        assert await subject("Sale") == "Sale"
+        await node.change("UPDATE account SET ad_tag = 1")
+        assert await subject("Grüße") == "(AD) Grüße"
+        assert await subject("Your code", "main.trigger") == "Your code"
+        for marked in ("(AD) Sale", " (ad)Sale"):
+            assert await subject(marked) == marked.strip()
+        for value, shown in (("(AD)", "(AD) Sale"), ("Big", "(AD) Big Sale")):
+            x = {"to": ["ann@example.net"], "sub": {"%kind%": [value]}}
+            assert await subject("%kind% Sale", to=None, xsmtpapi=x) == shown
+
+
 async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet) -> None:
     async with serving(data, relayed(internet)) as node:
         await node.accepted(to="a@example.net;b@example.net")
