@@ -109,6 +109,7 @@ OPTIONS = (
     Option("alternative", SWITCH, False, "a mail may have both html and plain"),
     Option("bounce_interception", SWITCH, False, "addresses on the bounce list are not mailed"),
     Option("ip_filter", SWITCH, False, "only the addresses that allow-from names may send mail"),
+    Option("require_tls", SWITCH, False, "mail leaves encrypted only, and else waits; certificates are not checked"),
     Option("ad_tag", SWITCH, False, "subjects of batch mail begin with (AD)"),
     Option("send_domain", SWITCH, False, "a send may name another sending domain of the account"),
     Option(

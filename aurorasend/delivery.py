@@ -50,6 +50,7 @@ class Envelope(msgspec.Struct, frozen=True):
     needs_smtputf8: bool
     subject: str  # as text, for lists of mail
     urgent: bool  # goes before what is not, where both wait for a connection
+    encrypted: bool  # not to be sent in clear
 
 
 class Route(Protocol):
@@ -236,6 +237,7 @@ class Mail:
             needs_smtputf8=composed.needs_smtputf8,
             subject=letter.subject_of(due.target),
             urgent=not submitted.batch,
+            encrypted=submitted.encrypted,
         )
 
     def _sign(self, composed: Composed, signers: Sequence[Signer]) -> bytes:

@@ -35,6 +35,7 @@ class Submitted:
     message_id: str
     batch: bool
     bounces: bool
+    encrypted: bool  # it leaves by TLS or waits
     is_marked: bool  # as advertising (mail.md §13)
     is_aligned: bool  # DNS was seen to have DMARC for the domain, so that From is at it too (mail.md §10)
     size: int  # bytes of content
@@ -103,7 +104,7 @@ class Letters:
 
 def _submitted(account_id: int, row: Row) -> Submitted:
     submission_id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
-    domain, domain_changed, seen, interception, ad_tag = rest
+    domain, domain_changed, seen, interception, require_tls, ad_tag = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, sender_id, label_id, created),
         domain_id=domain_id,
@@ -112,6 +113,7 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         message_id=message_id,
         batch=email_type == 1,
         bounces=bool(interception),
+        encrypted=bool(require_tls),
         is_marked=bool(ad_tag) and email_type == 1,
         is_aligned=bool(seen & DMARC),
         size=size,

@@ -2,7 +2,7 @@
 
 Called by delivery; calls smtp_client. Always: at most `per_hop` sessions to one hop at a time; a message goes to the next hop
 only when this one cannot have accepted it, never after an ambiguous end; a kept session that its peer had closed
-meanwhile is replaced without notice.
+meanwhile is replaced without notice; what must be encrypted has a session under TLS.
 """
 
 import asyncio
@@ -77,29 +77,19 @@ class Pool:
         self._terms = terms
         self._limits = limits
         self._places: dict[Hop, _Place] = {}
-        self._avoided: dict[Hop, float] = {}  # until when
+        self._avoided: dict[tuple[Hop, bool], float] = {}  # until when; by whether TLS was asked for
         self._idle = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
-    async def send(
-        self,
-        hops: Sequence[Hop],
-        mail_from: str,
-        recipients: Sequence[str],
-        message: bytes | Sequence[bytes],
-        *,
-        smtputf8: bool = False,
-        urgent: bool = False,
-    ) -> list[Outcome]:
-        """An outcome per recipient, in their order, from the first of `hops` that gives an answer. `smtputf8`: the
-        message's headers need it. `urgent`: before others that wait for a connection."""
-        parcel = Parcel(mail_from, recipients, message, smtputf8)
-        outcomes: list[Outcome | None] = [None] * len(recipients)
+    async def send(self, hops: Sequence[Hop], parcel: Parcel, *, urgent: bool = False) -> list[Outcome]:
+        """An outcome per recipient, in their order, from the first of `hops` that gives an answer. `urgent`: before others
+        that wait for a connection."""
+        outcomes: list[Outcome | None] = [None] * len(parcel.recipients)
         left = list(range(len(outcomes)))
         give_up = self._loop.time() + self._terms.timeouts.total_s
-        for hop in self._in_order(hops):
+        for hop in self._in_order(hops, parcel.encrypted):
             left = await self._send_to(hop, parcel, (outcomes, left), urgent)
             if not left or self._loop.time() > give_up:
                 break
@@ -117,13 +107,13 @@ class Pool:
             session.leave()
         await asyncio.gather(*(session.left() for session in idle))
 
-    def _in_order(self, hops: Sequence[Hop]) -> Sequence[Hop]:
+    def _in_order(self, hops: Sequence[Hop], encrypted: bool) -> Sequence[Hop]:
         """Those that lately could not be reached last: else each message would wait for their timeouts again."""
         if not self._avoided:
             return hops
         now = self._loop.time()
-        self._avoided = {hop: until for hop, until in self._avoided.items() if until > now}
-        return sorted(hops, key=lambda hop: hop in self._avoided)
+        self._avoided = {key: until for key, until in self._avoided.items() if until > now}
+        return sorted(hops, key=lambda hop: (hop, encrypted) in self._avoided)
 
     async def _send_to(
         self, hop: Hop, parcel: Parcel, so_far: tuple[list[Outcome | None], list[int]], urgent: bool
@@ -148,14 +138,15 @@ class Pool:
     async def _use(
         self, hop: Hop, place: _Place, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
     ) -> list[int]:
-        kept = self._take(place)
+        kept = self._take(place, parcel.encrypted)
         if kept is not None:
             left = await self._transact(kept, place, parcel, outcomes, left)
             if not left:
                 return []
-        got = await connect(hop, self._terms)  # also instead of a kept session that had ended
+        terms = self._terms.encrypted if parcel.encrypted else self._terms
+        got = await connect(hop, terms)  # also instead of a kept session that had ended
         if isinstance(got, Outcome):
-            self._avoided[hop] = self._loop.time() + self._limits.avoid_s
+            self._avoided[hop, parcel.encrypted] = self._loop.time() + self._limits.avoid_s
             for n in left:
                 outcomes[n] = max(outcomes[n] or got, got, key=_telling)
             return left
@@ -171,12 +162,16 @@ class Pool:
         self._keep(session, place)
         return [n for n in left if outcomes[n].fate is Fate.DEFERRED] if session.interrupted else []  # type: ignore[union-attr]
 
-    def _take(self, place: _Place) -> Session | None:
+    def _take(self, place: _Place, encrypted: bool) -> Session | None:
+        """What is in clear makes room for what must not be, so that there are never more sessions than slots."""
         while place.idle:
             self._idle -= 1
             _, session = place.idle.pop()
-            if session.reusable:
+            if not session.reusable:
+                continue
+            if session.encrypted or not encrypted:
                 return session
+            session.leave()
         return None
 
     def _keep(self, session: Session, place: _Place) -> None:

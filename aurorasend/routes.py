@@ -12,6 +12,7 @@ from aurorasend.mx import Hop, Reach, hops_of_host, next_hops
 from aurorasend.outcome import Outcome, bad_address
 from aurorasend.pool import Pool
 from aurorasend.resolver import Resolver
+from aurorasend.smtp_client import Parcel
 
 
 class SmartHost:
@@ -50,8 +51,8 @@ class MxHosts:
 async def _send(pool: Pool, hops: list[Hop] | Outcome, envelope: Envelope) -> Outcome:
     if isinstance(hops, Outcome):
         return hops
-    to, utf8, urgent = [envelope.recipient], envelope.needs_smtputf8, envelope.urgent
-    return (await pool.send(hops, envelope.mail_from, to, envelope.raw, smtputf8=utf8, urgent=urgent))[0]
+    parcel = Parcel(envelope.mail_from, [envelope.recipient], envelope.raw, envelope.needs_smtputf8, envelope.encrypted)
+    return (await pool.send(hops, parcel, urgent=envelope.urgent))[0]
 
 
 async def _close(pool: Pool, resolver: Resolver) -> None:

@@ -11,7 +11,7 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from ipaddress import ip_address
@@ -65,6 +65,11 @@ class Terms:
             raise ValueError("helo must be a host name or an address literal")
 
     @cached_property
+    def encrypted(self) -> "Terms":
+        """The same, but never in clear."""
+        return self if self.tls in (TlsMode.REQUIRE, TlsMode.VERIFY) else replace(self, tls=TlsMode.REQUIRE)
+
+    @cached_property
     def context(self) -> ssl.SSLContext:
         """Made once: loading the system's certificates takes milliseconds."""
         context = ssl.create_default_context()
@@ -75,12 +80,14 @@ class Terms:
 
 
 class Parcel(NamedTuple):
-    """One message and whom it goes to. `mail_from` "" is the null sender. `smtputf8`: its headers need that."""
+    """One message and whom it goes to. `mail_from` "" is the null sender. `smtputf8`: its headers need that. `encrypted`:
+    only a session under TLS may have it."""
 
     mail_from: str
     recipients: Sequence[str]
     message: bytes | Sequence[bytes]
     smtputf8: bool = False
+    encrypted: bool = False
 
 
 class _Offer(NamedTuple):
@@ -109,12 +116,12 @@ class Session:
         self.out_ip = ""
         self.tls_failed = False
         self.messages = 0  # transactions begun
+        self.encrypted = False
         self.interrupted = False  # the connection ended before the last transaction's final dot: try it elsewhere
         self.extensions: dict[str, str] = {}  # keyword -> parameters, as EHLO offered them
         self._terms = terms
         self._loop = asyncio.get_running_loop()
         self._wire: Wire
-        self._encrypted = False
         self._begun = False  # a transaction is open at the peer: RSET before the next
         self._ends = 0.0  # loop time of the hard deadline
 
@@ -205,13 +212,13 @@ class Session:
         if not await self._wire.start_tls(self._terms.context, name, self._left(self._terms.timeouts.reply_s)):
             return self._lost(Stage.TLS)
         self.tls_failed = False
-        self._encrypted = True
+        self.encrypted = True
         return await self._hello()  # RFC 3207 §4.2: what was said in clear is forgotten
 
     async def _log_in(self) -> Outcome | None:
         if self._terms.login is None:
             return None
-        if not self._encrypted and not ip_address(self.peer.address).is_loopback:
+        if not self.encrypted and not ip_address(self.peer.address).is_loopback:
             return unreachable(f"{self.peer}: no TLS, so no password is sent", self.out_ip)
         known = self.extensions.get("AUTH", "").split()
         user, password = (part.encode() for part in self._terms.login)

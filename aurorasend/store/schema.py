@@ -64,6 +64,7 @@ account = Table(
     _int("send_domain", 1),  # a send may name another sending domain, mail.md §8.1
     _int("unsubscribe_scope", 1),  # 1 own, 2 all, 3 custom: data.md §8.4
     _int("ip_filter"),
+    _int("require_tls"),  # mail leaves encrypted or waits, mail.md §13
     _int("ad_tag"),  # subjects of batch mail are marked as advertising, mail.md §13
     _int("check_balance"),
     _int("balance"),  # mails paid for

@@ -346,6 +346,27 @@ async def test_f32_sessions_are_few_and_used_again(data: Path, internet: Interne
         assert internet.mailbox.count == 60
 
 
+async def test_f32_mail_of_who_requires_it_is_encrypted_or_waits(place: Place, internet: Internet) -> None:
+    host = internet.hosts["mx.example.net"]
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        await node.accepted(to="clear@example.net")
+        await node.settled()
+        await node.change("UPDATE account SET require_tls = 1 WHERE name = 'main'")
+        await node.accepted(to="ann@example.net")
+        await node.tried("ann@example.net", 1)
+        await node.accepted("tight.trigger", to="other@example.net")
+        await node.tried("other@example.net", 1)
+        assert (await node.recipients())["ann@example.net"] == (18, 0, 1)
+        assert [(mail.recipients[0], mail.tls) for mail in internet.mailbox.messages] == [
+            ("clear@example.net", ""),
+            ("other@example.net", ""),
+        ]
+        host.temper = Temper(starttls=True)
+        node.pass_time(minutes=1)
+        await node.settled()
+        assert (await internet.mailbox.wait_for("ann@example.net")).tls == "TLSv1.3"
+
+
 async def test_f32_a_slow_one_holds_up_nobody(data: Path, internet: Internet) -> None:
     """Not even in its own lane."""
     internet.hosts["mx.example.net"].temper = Temper(slow_s=30)

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aurorasend.mx import Hop
-from aurorasend.outcome import Fate
+from aurorasend.outcome import Fate, Outcome
 from aurorasend.pool import Limits, Pool
 from aurorasend.simulator import Internet, MailHost, Temper
-from aurorasend.smtp_client import Terms, Timeouts
+from aurorasend.smtp_client import Parcel, Terms, Timeouts
 
 LETTER = b"Subject: hello\r\n\r\nHello\r\n"
 TERMS = Terms("us.example", timeouts=Timeouts(connect_s=1, reply_s=0.3, body_s=0.3, end_s=0.3, quit_s=0.2, total_s=3))
@@ -38,7 +38,11 @@ async def soon(holds: Callable[[], bool]) -> bool:
 
 
 async def fates(pool: Pool, hops: list[Hop], *to: str) -> list[str]:
-    return [got.fate.value for got in await pool.send(hops, "a@x.example", to, LETTER)]
+    return [got.fate.value for got in await pool.send(hops, parcel(*to))]
+
+
+def parcel(*to: str, encrypted: bool = False) -> Parcel:
+    return Parcel("a@x.example", to, LETTER, encrypted=encrypted)
 
 
 async def test_one_session_serves_one_message_after_the_other() -> None:
@@ -132,7 +136,7 @@ async def test_an_ambiguous_end_on_a_kept_session_is_not_tried_again() -> None:
 async def test_only_those_left_without_an_answer_are_tried_elsewhere() -> None:
     async with pooled(Temper(), Temper()) as (pool, internet, (one, two)):
         to = ("no-such-user@y.example", "b@y.example", "421+x@y.example", "c@y.example")
-        got = await pool.send([hop(one), hop(two)], "a@x.example", to, LETTER)
+        got = await pool.send([hop(one), hop(two)], parcel(*to))
         assert [outcome.fate for outcome in got] == [Fate.BOUNCED, Fate.DEFERRED, Fate.DEFERRED, Fate.DEFERRED]
         assert (one.connections, two.connections, internet.mailbox.count) == (1, 1, 0)
 
@@ -140,11 +144,11 @@ async def test_only_those_left_without_an_answer_are_tried_elsewhere() -> None:
 async def test_when_all_hops_fail_the_telling_answer_stays() -> None:
     tempers = Temper(greeting="554 5.7.1 your IP is on a blocklist"), Temper(greeting="421 4.3.2 busy")
     async with pooled(*tempers) as (pool, _, hosts):
-        (got,) = await pool.send([hop(hosts[0])], "a@x.example", ["b@y.example"], LETTER)
+        (got,) = await pool.send([hop(hosts[0])], parcel("b@y.example"))
         assert (got.fate, got.sub_status) == (Fate.BOUNCED, 405)
-        (got,) = await pool.send([*map(hop, hosts), DEAD], "a@x.example", ["b@y.example"], LETTER)
+        (got,) = await pool.send([*map(hop, hosts), DEAD], parcel("b@y.example"))
         assert (got.fate, got.sub_status) == (Fate.DEFERRED, 503), "one of them may take it later"
-        (got,) = await pool.send([DEAD], "a@x.example", ["b@y.example"], LETTER)
+        (got,) = await pool.send([DEAD], parcel("b@y.example"))
         assert (got.fate, got.sub_status) == (Fate.DEFERRED, 403)
 
 
@@ -155,6 +159,38 @@ async def test_a_cancelled_send_gives_its_place_back() -> None:
         stuck.cancel()
         await asyncio.gather(stuck, return_exceptions=True)
         assert await fates(pool, [hop(host)], "b@y.example") == ["delivered"]
+
+
+async def test_what_must_be_encrypted_has_no_session_in_clear() -> None:
+    """A host that begins to offer TLS while sessions in clear are kept."""
+    async with pooled(Temper(), limits=Limits(per_hop=2)) as (pool, internet, (host,)):
+
+        async def send(to: str, encrypted: bool) -> Outcome:
+            return (await pool.send([hop(host)], parcel(to, encrypted=encrypted)))[0]
+
+        await asyncio.gather(*(send(f"{n}@y.example", encrypted=False) for n in range(4)))
+        assert len(host.open) == 2
+        refused = await send("b@y.example", encrypted=True)
+        assert (refused.fate, "offers no STARTTLS" in refused.text) == (Fate.DEFERRED, True)
+        assert await soon(lambda: not host.open)
+        await send("c@y.example", encrypted=False)
+        host.temper = Temper(starttls=True)
+        assert (await send("d@y.example", encrypted=True)).fate is Fate.DELIVERED
+        assert await soon(lambda: len(host.open) == 1)
+        assert (await send("e@y.example", encrypted=False)).fate is Fate.DELIVERED
+        assert (await send("f@y.example", encrypted=True)).fate is Fate.DELIVERED
+        assert host.connections == 5
+        sent = {mail.recipients[0][0]: bool(mail.tls) for mail in internet.mailbox.messages}
+        assert sent == {"0": False, "1": False, "2": False, "3": False, "c": False, "d": True, "e": True, "f": True}
+
+
+async def test_a_hop_without_tls_is_put_last_for_what_needs_it_only() -> None:
+    async with pooled(Temper(), Temper(starttls=True)) as (pool, internet, hosts):
+        for n in range(2):
+            for encrypted in (True, False):
+                await pool.send([hop(host) for host in hosts], parcel(f"b{n}@y.example", encrypted=encrypted))
+        assert [mail.host for mail in internet.mailbox.messages] == ["mx2.example", "mx1.example"] * 2
+        assert hosts[0].connections == 2
 
 
 async def test_close_leaves_politely_and_nothing_stays_open() -> None:

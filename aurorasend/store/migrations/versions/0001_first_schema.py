@@ -28,6 +28,7 @@ def upgrade() -> None:
     sa.Column('send_domain', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
     sa.Column('unsubscribe_scope', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
     sa.Column('ip_filter', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('require_tls', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('ad_tag', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('check_balance', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('balance', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
