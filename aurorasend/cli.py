@@ -312,6 +312,20 @@ def add_domain(data: Path, assignments: Sequence[str], account_id: int, name: st
         show(operate.add_domain(settings, account_id, name))
 
 
+@domain.command("fixed-from")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("name")
+@click.argument("switch", type=click.Choice(["on", "off"]))
+def fix_from(data: Path, assignments: Sequence[str], account_id: int, name: str, switch: str) -> None:
+    """Put From of all mail from a domain at that domain, its local part kept: no "on behalf of". When it is off, that is done
+    only where DNS has DMARC for the domain."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.fix_from(settings, account_id, name, fixed=switch == "on")
+
+
 @main.group()
 def template() -> None:
     """Email templates: the audit, where it is manual."""

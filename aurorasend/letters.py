@@ -37,7 +37,7 @@ class Submitted:
     bounces: bool
     encrypted: bool  # it leaves by TLS or waits
     is_marked: bool  # as advertising (mail.md §13)
-    is_aligned: bool  # DNS was seen to have DMARC for the domain, so that From is at it too (mail.md §10)
+    is_aligned: bool  # From is at the domain: it is set so, or DNS was seen to have DMARC for it (mail.md §10)
     size: int  # bytes of content
 
     @property
@@ -104,7 +104,7 @@ class Letters:
 
 def _submitted(account_id: int, row: Row) -> Submitted:
     submission_id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
-    domain, domain_changed, seen, interception, require_tls, ad_tag = rest
+    domain, domain_changed, seen, fixed_from, interception, require_tls, ad_tag = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, sender_id, label_id, created),
         domain_id=domain_id,
@@ -115,7 +115,7 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         bounces=bool(interception),
         encrypted=bool(require_tls),
         is_marked=bool(ad_tag) and email_type == 1,
-        is_aligned=bool(seen & DMARC),
+        is_aligned=bool(fixed_from or seen & DMARC),
         size=size,
     )
 

@@ -191,7 +191,10 @@ def account_sources(settings: Settings, account_id: int) -> list[dict[str, objec
 
 def list_domains(settings: Settings, account_id: int) -> list[dict[str, object]]:
     found = _with_store(settings, lambda store: store.read(lambda tx: rows.domains_of(tx, account_id)))
-    return [{"id": row[0], "name": row[1], "verified": bool(row[2]), "test": row[4] == TEST} for row in found]
+    return [
+        {"id": id_, "name": name, "verified": bool(verified), "test": type_ == TEST, "fixedFrom": bool(fixed)}
+        for id_, name, verified, _, type_, fixed in found
+    ]
 
 
 def add_account(settings: Settings, name: str, region: str, domain: str) -> dict[str, Any]:
@@ -238,6 +241,13 @@ def add_domain(settings: Settings, account_id: int, name: str) -> dict[str, str]
 
     _with_store(settings, lambda store: store.write(unit))
     return _records(name, key)
+
+
+def fix_from(settings: Settings, account_id: int, name: str, *, fixed: bool) -> None:
+    """Whether From of all mail from a domain is put at it (mail.md §10), or only where DNS has DMARC."""
+    name = _domain_name(name)
+    if not _with_store(settings, lambda store: store.write(lambda tx: rows.fix_from(tx, account_id, name, fixed))):
+        raise Impossible(f"The account {account_id} has no domain {name}.")
 
 
 def waiting_templates(settings: Settings) -> list[dict[str, object]]:

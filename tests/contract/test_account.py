@@ -134,3 +134,14 @@ async def test_a_test_user_mails_registered_recipients_only(api: Api, settings: 
     assert (await asyncio.to_thread(operate.account_options, settings, 1))["test_recipients"] == ["ann@example.net"]
     with pytest.raises(operate.Impossible, match="'nobody' is not an address"):
         await asyncio.to_thread(operate.set_test_recipients, settings, 1, ["nobody"])
+
+
+async def test_from_is_fixed_for_a_domain(api: Api, settings: Settings) -> None:
+    """mail.md §10"""
+    await api.call("domain/add", name="other.example")
+    for fixed in (True, False):
+        await asyncio.to_thread(operate.fix_from, settings, 1, "ONE.example", fixed=fixed)
+        listed = await asyncio.to_thread(operate.list_domains, settings, 1)
+        assert {each["name"]: each["fixedFrom"] for each in listed} == {"one.example": fixed, "other.example": False}
+    with pytest.raises(operate.Impossible, match=r"no domain two\.example"):
+        await asyncio.to_thread(operate.fix_from, settings, 1, "two.example", fixed=True)

@@ -218,6 +218,8 @@ async def test_f27_from_is_at_a_domain_with_dmarc(place: Place, internet: Intern
             sql = "UPDATE domain SET vouched = 0, verified = $2, updated = updated + 1 WHERE name = $1"
             await node.change(sql, domain, records)
             assert await sender() == f"Ann <{address}>"
+        await node.change("UPDATE domain SET vouched = 1, fixed_from = 1 WHERE name = $1", domain)
+        assert await sender() == f"Ann <ann@{domain}>"
 
 
 async def test_f27_batch_mail_is_marked_where_the_account_wants_it(place: Place, internet: Internet) -> None:
