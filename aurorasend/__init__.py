@@ -48,7 +48,7 @@ The map: the modules in the order of a message's life.
     routes, mx, resolver    where it goes
     pool                    connections to next hops, used again
     smtp_client, smtp_wire  the talk with the next hop
-    outcome, retry          what became of an attempt; when the next one is
+    outcome, retry, quiet   what became of an attempt; when the next one is, and when none is made
     sandbox                 what is caught instead of sent
 
     sms, sms_template       short messages, the way in

@@ -14,6 +14,7 @@ from typing import NewType
 from aurorasend.clock import SECOND, Clock
 from aurorasend.config.kinds import LINE, SWITCH, Kind, number
 from aurorasend.permission import denied_calls
+from aurorasend.quiet import NEVER, Quiet
 from aurorasend.secret import Vault, matches
 from aurorasend.store import account as rows
 from aurorasend.store.domain import TEST, is_usable
@@ -148,6 +149,7 @@ class ApiUser:
     click: bool
     unsubscribe: bool
     content_match: bool
+    quiet: Quiet = NEVER  # when its mail waits
     denied: frozenset[str] = frozenset()  # calls that its permission forbids, "module/action" (management.md §7.6)
 
     def admits(self, peer: str) -> bool:
@@ -321,9 +323,10 @@ def _account(row: Row, entries: list[str]) -> Account:
 
 def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
     (
-        (user_id, sender_id, email_type, is_test, open_, click, unsubscribe, match, permission, key_hash, old_hash, old_until),
+        (user_id, sender_id, email_type, is_test, open_, click, unsubscribe, match, permission, *quiet),
+        (key_hash, old_hash, old_until),
         (domain_id, domain_name, verified, domain_type),
-    ) = row[rows.ACCOUNT_COLUMNS : -4], row[-4:]
+    ) = row[rows.ACCOUNT_COLUMNS : -7], row[-7:-4], row[-4:]
     caller = ApiUser(
         account=_account(row, entries),
         id=user_id,
@@ -337,5 +340,6 @@ def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
         unsubscribe=bool(unsubscribe),
         content_match=bool(match),
         denied=denied_calls(permission) if permission else frozenset(),
+        quiet=Quiet(*quiet),
     )
     return _Known(caller, bytes(key_hash), None if old_hash is None else bytes(old_hash), old_until, now_us)

@@ -269,6 +269,23 @@ def set_test_recipients(data: Path, assignments: Sequence[str], account_id: int,
         operate.set_test_recipients(settings, account_id, addresses)
 
 
+@account.command("quiet-hours")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("api_user")
+@click.argument("hours", metavar="HH:MM-HH:MM|off")
+def set_quiet_hours(data: Path, assignments: Sequence[str], account_id: int, api_user: str, hours: str) -> None:
+    """Have mail of API_USER wait in these hours of each day, past midnight too, in the zone of api.zone_hours.
+
+    It is accepted meanwhile, and sent when they end; they do not count in how long it is tried. A running server follows within
+    a minute; mail that waits already does so until then.
+    """
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.set_quiet_hours(settings, account_id, api_user, hours)
+
+
 @account.command("ips")
 @data_option
 @set_option

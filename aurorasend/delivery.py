@@ -26,7 +26,7 @@ from aurorasend.letters import Letters, Submitted
 from aurorasend.message import Composed, Links
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.queue import Claimed, Later
-from aurorasend.retry import next_attempt
+from aurorasend.retry import age, next_attempt
 from aurorasend.secret import Vault
 from aurorasend.store import account as accounts
 from aurorasend.store import submission as submissions
@@ -170,13 +170,12 @@ class Mail:
     # -- one attempt
 
     async def attempt(self, loaded: Due) -> Result:
-        """Try `loaded` once."""
+        """Try `loaded` once, unless its API user has quiet hours, which may have begun since it was due."""
+        now_us = self._clock.now_us()
+        if (end_us := loaded.submitted.quiet.end_of(now_us)) > now_us:
+            return _untried(loaded, end_us)
         tried = await self._try(loaded)
-        if tried is None:
-            claimed = loaded.claimed
-            later = Later(claimed.account_id, claimed.id, self._clock.now_us() + LARGE_AGAIN_US, counts=False)
-            return Result(claimed, later, None)
-        return self._result(loaded, *tried)
+        return _untried(loaded, self._clock.now_us() + LARGE_AGAIN_US) if tried is None else self._result(loaded, *tried)
 
     async def _try(self, due: Due) -> tuple[Outcome, Envelope | None] | None:
         """None when it is large and there was no place for it. What cannot be composed does not expire either: that is a
@@ -207,7 +206,7 @@ class Mail:
 
     def _expired(self, due: Due) -> Outcome | None:
         """Expiry is enforced wherever a message waits (design §4); the first attempt is always made."""
-        if due.claimed.tries <= 1 or self._clock.now_us() <= due.created + self._life(due):
+        if due.claimed.tries <= 1 or age(due.created, self._clock.now_us(), due.submitted.quiet) <= self._life(due):
             return None
         return Outcome(Fate.BOUNCED, "expired while it waited", 503, "soft_bounce")
 
@@ -273,7 +272,7 @@ class Mail:
         again: Later | None = None
         if found.fate in (Fate.DEFERRED, Fate.AMBIGUOUS, Fate.HELD):
             claimed = due.claimed
-            at = next_attempt(claimed.tries, due.created, now_us, self._life(due))
+            at = next_attempt(claimed.tries, due.created, now_us, self._life(due), due.submitted.quiet)
             if at is None:
                 found = replace(found, fate=Fate.BOUNCED)
             else:
@@ -304,6 +303,11 @@ class Mail:
                 delivered.setdefault(account_id, []).append(address)
         for account_id, addresses in sorted(delivered.items()):
             await suppression.delivered(tx, account_id, addresses)
+
+
+def _untried(due: Due, at_us: int) -> Result:
+    claimed = due.claimed
+    return Result(claimed, Later(claimed.account_id, claimed.id, at_us, counts=False), None)
 
 
 async def _refund(tx: Tx, reports: Sequence[Report]) -> None:

@@ -25,6 +25,7 @@ from aurorasend.event import Event, Kind, Origin, domain_of, record
 from aurorasend.ids import Ids
 from aurorasend.queue import Claimed, Later, Priority, Work, hasten, put
 from aurorasend.queue import Kind as WorkKind
+from aurorasend.quiet import Quiet
 from aurorasend.store import contact as lists
 from aurorasend.store import list_send as rows
 from aurorasend.store import submission as submissions
@@ -249,13 +250,13 @@ class Expansion:
     def _batch(self, send: ListSend, found: Sequence[Row], first_event: int, state: State = State.RUNNING) -> _Batch:
         """Of (id, address, name, vars)."""
         account_id, now_us, first = send.account_id, self._clock.now_us(), send.first_recipient + send.done
-        recipients, works = [], []
+        due, recipients, works = Quiet(send.quiet_begin, send.quiet_minutes).end_of(now_us), [], []
         for n, (_, address, name, given) in enumerate(found):
             entry_id, variables = first + n, _variables(address, name, given)
             times = (send.created, now_us, now_us)
             recipients.append((account_id, entry_id, send.submission_id, send.done + n, address, variables, *times))
             lane = self._lane(domain_of(address), entry_id)
-            works.append(Work(account_id, entry_id, WorkKind.MAIL, lane, now_us, send.email_type, entry_id))
+            works.append(Work(account_id, entry_id, WorkKind.MAIL, lane, due, send.email_type, entry_id))
         events = _events(send, [row[1] for row in found], first_event, now_us)
         reached = max(found[-1][0], send.reached) if found else send.reached
         return _Batch(send, now_us, reached, state, recipients, works, events)

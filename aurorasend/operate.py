@@ -19,6 +19,8 @@ from aurorasend.codes import Refused
 from aurorasend.config import Settings
 from aurorasend.dkim import PrivateKey, dns_record, dump_key, make_rsa_key, public_text, record_name
 from aurorasend.explain import explain
+from aurorasend.quiet import NEVER, Quiet
+from aurorasend.quiet import read as read_quiet
 from aurorasend.retention import first_source_day
 from aurorasend.secret import Vault, hash_key, new_key, open_vault
 from aurorasend.store import account as rows
@@ -93,13 +95,16 @@ def list_accounts(settings: Settings) -> list[dict[str, object]]:
 
 def account_options(settings: Settings, account_id: int) -> dict[str, object]:
     """The switches and limits of an account, and its lists: whose mail its API users' unsubscriptions end besides their own,
-    where from it may send, and whom its test user may mail."""
+    where from it may send, whom its test user may mail, and when mail of its API users waits."""
 
     async def unit(tx: Tx) -> tuple[Row | None, dict[str, object]]:
         lists: dict[str, object] = {
             "unsubscribe_covers": await suppressions.cover_names(tx, account_id),
             "allow_from": await rows.ip_entries(tx, account_id),
             "test_recipients": await rows.test_recipients(tx, account_id),
+            "quiet_hours": {
+                name: Quiet(*when).shown(settings.api.zone_hours) for name, *when in await api_users.quiet(tx, account_id)
+            },
         }
         return await rows.options(tx, account_id, [one.name for one in OPTIONS]), lists
 
@@ -156,6 +161,22 @@ def set_allowed_sources(settings: Settings, account_id: int, entries: Sequence[s
     async def unit(tx: Tx) -> None:
         await _lock(tx, account_id)
         await rows.set_ip_entries(tx, account_id, kept, now_us)
+
+    _with_store(settings, lambda store: store.write(unit))
+
+
+def set_quiet_hours(settings: Settings, account_id: int, api_user: str, text: str) -> None:
+    """When mail of an API user waits each day (mail.md §13): "23:00-06:00" in the API's zone, or "off". What waits already
+    is due at the end of the hours that held when it came to wait."""
+    try:
+        quiet = NEVER if text == "off" else read_quiet(text, settings.api.zone_hours)
+    except ValueError:
+        raise Impossible(f'{text!r} is not a daily time such as "23:00-06:00", or "off".') from None
+
+    async def unit(tx: Tx) -> None:
+        await _lock(tx, account_id)
+        if not await api_users.set_quiet(tx, account_id, api_user, quiet.begin, quiet.minutes):
+            raise Impossible(f"The account {account_id} has no API user {api_user}.")
 
     _with_store(settings, lambda store: store.write(unit))
 

@@ -379,11 +379,12 @@ class Submissions:
 
     def _works(self, prepared: _Prepared) -> list[Work]:
         submission, account_id = prepared.submission, prepared.submission.caller.account.id
-        lane_of, created, priority = self._settings.delivery.mail_lane, prepared.created, submission.caller.email_type
+        lane_of, priority = self._settings.delivery.mail_lane, submission.caller.email_type
+        due = submission.caller.quiet.end_of(prepared.created)
         works = []
         for number, target in enumerate(submission.targets, prepared.first_recipient):
             lane = lane_of(domain_of(target.address), number)
-            works.append(Work(account_id, number, WorkKind.MAIL, lane, created, priority, number))
+            works.append(Work(account_id, number, WorkKind.MAIL, lane, due, priority, number))
         return works
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 
 from aurorasend import bootstrap
+from aurorasend.account import KEPT_US
 from aurorasend.app import Running, finish, start
-from aurorasend.clock import Clock, ManualClock, SystemClock
+from aurorasend.clock import DAY, MINUTE, Clock, ManualClock, SystemClock
 from aurorasend.config import load
 from aurorasend.explain import explain
 from aurorasend.secret import open_vault
@@ -217,6 +218,14 @@ async def serving(
             logging.getLogger("aurorasend").removeHandler(served.faults)
     assert served.faults.found == [], served.faults.found
     assert running.server.fault_count == 0, list(running.server.faults)
+
+
+async def quiet(node: Served, begun: int, minutes: int) -> int:
+    """Make hours that began so many minutes ago quiet for all API users; when they end."""
+    begin = node.clock.now_us() // MINUTE - begun
+    await node.change("UPDATE api_user SET quiet_begin = $1, quiet_minutes = $2", begin % (DAY // MINUTE), minutes)
+    node.pass_time(microseconds=KEPT_US + 1)
+    return (begin + minutes) * MINUTE
 
 
 def relayed(internet: Internet) -> str:

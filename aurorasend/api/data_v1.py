@@ -7,6 +7,8 @@ whose reading and writing is theirs; what is here is how version 1 tells it.
 import re
 from datetime import timezone
 
+from msgspec import Raw
+
 from aurorasend.api import bounce, complaint, queue, statistics, unsubscribe
 from aurorasend.api.statistics import CLASSES, NUMBERS, PERCENTS, ByDay, ByHour, of_day, of_hour, row_of
 from aurorasend.clock import wall
@@ -67,7 +69,7 @@ async def invalid_stat(call: ApiCall, p: ByDay) -> Info:
     return {"stats": [InvalidRow(*of_day(line), *line[-1]) for line in found]}
 
 
-def shown(counts: tuple[int, ...]) -> tuple[float | int, ...]:
+def shown(counts: tuple[int, ...]) -> tuple[int | Raw, ...]:
     """NUMBERS_V1 and PERCENTS_V1: all but the last of today's."""
     return statistics.shown(counts)[:-1]
 

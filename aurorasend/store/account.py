@@ -40,6 +40,7 @@ _API_USER = compiled(
     select(
         *_ACCOUNT,
         *(getattr(api_users.c, name) for name in ("id", "sender_id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match", "permission")),
+        *(getattr(api_users.c, name) for name in ("quiet_begin", "quiet_minutes")),
         *(getattr(api_users.c, name) for name in ("key_hash", "old_key_hash", "old_key_until")),
         domains.c.id,
         domains.c.name,

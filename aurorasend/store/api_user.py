@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aurorasend.store import schema
-from aurorasend.store.tx import Statement, Tx
+from aurorasend.store.tx import Row, Statement, Tx
 
 
 class ApiUser(NamedTuple):
@@ -44,6 +44,10 @@ _COUNT = Statement("SELECT count(*) FROM api_user WHERE account_id = $1 AND is_t
 _CHANGE = Statement(
     "UPDATE api_user SET name = $3, sender_id = $4, domain_id = $5, tracking_domain_id = $6, open = $7, click = $8, unsubscribe = $9, "
     "unsubscribe_page = $10, permission = $11, notify_email = $12, notify = $13, updated = $14 WHERE account_id = $1 AND id = $2"
+)
+_SET_QUIET = Statement("UPDATE api_user SET quiet_begin = $3, quiet_minutes = $4 WHERE account_id = $1 AND name = $2 AND removed = 0")
+_QUIET = Statement(
+    "SELECT name, quiet_begin, quiet_minutes FROM api_user WHERE account_id = $1 AND quiet_minutes > 0 AND removed = 0 ORDER BY name"
 )
 _REMOVE = Statement("UPDATE api_user SET removed = $3, enabled = 0, updated = $3 WHERE account_id = $1 AND id = $2 AND removed = 0")
 _SET_KEY = Statement(
@@ -100,6 +104,16 @@ async def add(tx: Tx, row: Sequence[Any]) -> None:
 async def change(tx: Tx, account_id: int, user_id: int, *rest: Any) -> int:
     """`rest` is name, sender, domain, tracking domain, open, click, unsubscribe, page, permission, notify email, notify, updated."""
     return await tx.run(_CHANGE, account_id, user_id, *rest)
+
+
+async def set_quiet(tx: Tx, account_id: int, name: str, begin: int, minutes: int) -> bool:
+    """False when there is no such API user."""
+    return await tx.run(_SET_QUIET, account_id, name, begin, minutes) == 1
+
+
+async def quiet(tx: Tx, account_id: int) -> list[Row]:
+    """(name, begin, minutes) of those that have quiet hours."""
+    return await tx.rows(_QUIET, account_id)
 
 
 async def remove(tx: Tx, account_id: int, user_id: int, now_us: int) -> int:

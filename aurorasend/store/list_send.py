@@ -8,8 +8,8 @@ from aurorasend.store.tx import Row, Statement, Tx
 
 
 class ListSend(NamedTuple):
-    """A list send and what its submission says. `others` are addresses beside the list, `api_user` is the name that it was
-    requested under. Times are UTC microseconds."""
+    """A list send and what its submission and API user say. `others` are addresses beside the list, `api_user` is the name
+    that it was requested under. Times are UTC microseconds."""
 
     account_id: int
     id: int
@@ -31,13 +31,16 @@ class ListSend(NamedTuple):
     label_id: int
     email_type: int
     first_recipient: int
+    quiet_begin: int
+    quiet_minutes: int
 
 
 _NEW = ("account_id", "id", "api_user_id", "submission_id", "list_id", "address", "members", "others", "created", "updated")
 _GET = Statement(
     "SELECT l.account_id, l.id, l.api_user_id, l.submission_id, l.list_id, l.address, l.members, l.state, l.paused, l.reached, "
-    "l.last, l.done, l.others, l.created, l.updated, s.sender_id, n.name, s.label_id, s.email_type, s.first_recipient FROM list_send l "
+    "l.last, l.done, l.others, l.created, l.updated, s.sender_id, n.name, s.label_id, s.email_type, s.first_recipient, u.quiet_begin, u.quiet_minutes FROM list_send l "
     "JOIN submission s ON s.account_id = l.account_id AND s.id = l.submission_id "
+    "JOIN api_user u ON u.account_id = l.account_id AND u.id = l.api_user_id "
     "JOIN sender n ON n.account_id = s.account_id AND n.id = s.sender_id WHERE l.account_id = $1 AND l.id = $2"
 )
 _BEGIN = Statement(

@@ -101,6 +101,7 @@ api_user = _of_account(
     _int("unsubscribe_page", -1),
     _int("tracking_domain_id"),  # 0 is the system's own
     _int("content_match"),
+    *map(_int, ("quiet_begin", "quiet_minutes")),  # its mail waits daily from this minute of the UTC day on, for so many
     _text("permission"),  # JSON: which calls are denied, management.md §7.6
     _text("notify_email"),
     _int("notify"),
@@ -122,8 +123,7 @@ sms_user = _of_account("sms_user", _text("name"), _bytes("key"), _int("enabled",
 ip_entry = _of_account("ip_entry", _text("entry"), _int("created"))
 # Addresses that mail was sent from, by day since 1970 UTC (conventions.md §3.4); `at` is the last time of that day.
 request_source = Table(
-    "request_source",
-    metadata,
+    "request_source", metadata,
     *(_int("account_id"), _int("day"), _text("address"), _int("at"), _int("refused")),
     PrimaryKeyConstraint("account_id", "day", "address"),
 )

@@ -10,9 +10,10 @@ import pytest
 
 from aurorasend import operate
 from aurorasend.account import KEPT_US
+from aurorasend.clock import MINUTE
 from aurorasend.config import Settings, load
-from aurorasend.store.tx import Store
-from tests.management import Api, managing
+from aurorasend.store.tx import Statement, Store
+from tests.management import NOW, Api, managing
 
 
 @pytest.fixture
@@ -145,3 +146,26 @@ async def test_from_is_fixed_for_a_domain(api: Api, settings: Settings) -> None:
         assert {each["name"]: each["fixedFrom"] for each in listed} == {"one.example": fixed, "other.example": False}
     with pytest.raises(operate.Impossible, match=r"no domain two\.example"):
         await asyncio.to_thread(operate.fix_from, settings, 1, "two.example", fixed=True)
+
+
+async def test_mail_of_an_api_user_waits_in_quiet_hours(api: Api, settings: Settings) -> None:
+    """mail.md §13; it is 9:00 in the API's zone"""
+    await asyncio.to_thread(operate.set_quiet_hours, settings, 1, "one_trigger", "08:30-09:30")
+    await asyncio.to_thread(operate.set_quiet_hours, settings, 1, "one_batch", "23:00-06:00")
+    shown = await asyncio.to_thread(operate.account_options, settings, 1)
+    assert shown["quiet_hours"] == {"one_batch": "23:00-06:00", "one_trigger": "08:30-09:30"}
+    for user, waits in (("one_trigger", True), ("one_batch", False), ("two_trigger", False)):
+        api.clock.advance(timedelta(microseconds=KEPT_US))
+        assert "emailIdList" in await api.call("mail/send", user, **MAIL)
+        due = await api.node.store.read(lambda tx: tx.rows(Statement("SELECT due FROM work")))
+        assert due == [(NOW + 30 * MINUTE if waits else api.clock.now_us(),)]
+        await api.sql("DELETE FROM work")
+    await asyncio.to_thread(operate.set_quiet_hours, settings, 1, "one_batch", "off")
+    assert (await asyncio.to_thread(operate.account_options, settings, 1))["quiet_hours"] == {"one_trigger": "08:30-09:30"}
+    for account_id, user, hours, said in (
+        (1, "one_trigger", "8-9", "is not a daily time"),
+        (1, "two_trigger", "08:00-09:00", "no API user two_trigger"),
+        (9, "one_trigger", "08:00-09:00", "no account 9"),
+    ):
+        with pytest.raises(operate.Impossible, match=said):
+            await asyncio.to_thread(operate.set_quiet_hours, settings, account_id, user, hours)

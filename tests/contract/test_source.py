@@ -100,9 +100,7 @@ async def test_memory_is_bounded_and_what_is_beyond_counts_together(api: Api, mo
     assert {row[0] for row in await told(api, 2)} == {"", "192.0.2.5"}
 
 
-async def test_what_is_older_than_thirty_days_goes_and_what_is_too_much(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_older_than_thirty_days_goes_and_what_is_too_much(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def expire() -> list[str]:
         await Expiry(api.node.store, api.clock, api.node.settings.retention).expire()
         return [address for address, _, _ in await told(api)]

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from aurorasend import list_send, operate
+from aurorasend.clock import ManualClock
 from aurorasend.list_send import Expansion, State
 from aurorasend.queue import Claimed, Kind
 from aurorasend.simulator import Internet
-from tests.running import Place, Served, relayed, serving
+from tests.running import LONG_LEASE, Place, Served, quiet, relayed, serving
 
 ALIAS = "news@maillist.example.org"
 OTHER = "other@maillist.example.org"
@@ -65,6 +66,19 @@ async def made(served: Served) -> list[tuple[int, str]]:
 
 def everybody(count: int) -> list[tuple[int, str]]:
     return [(n, f"m{n}@d{n % 3}.example.net") for n in range(count)]
+
+
+async def test_f23_mail_to_a_list_waits_for_the_end_of_quiet_hours(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, STEP, url=place.url, clock=ManualClock()) as node:
+        await fill(node, 10)
+        end = await quiet(node, begun=30, minutes=90)
+        (send_id,) = (await sent(node))["info"]["maillistTaskId"]
+        await over(node, send_id)
+        assert await node.rows("SELECT due, tries FROM work") == [(end, 0)] * 10
+        assert await node.counted() == {(18, 0): 10}
+        node.pass_time(microseconds=end - node.clock.now_us())
+        await node.settled()
+        assert internet.mailbox.count == 10
 
 
 async def test_f49_accepting_a_list_send_stores_no_recipients(place: Place) -> None:

@@ -12,7 +12,7 @@ from aurorasend.event import Event
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store import node as nodes
 from aurorasend.store.tx import EVER, Tx
-from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
+from tests.running import LONG_LEASE, Place, Served, by_mx, quiet, relayed, serving
 from tests.scripted_peer import playing
 
 SCHEDULE = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, HOUR)
@@ -95,6 +95,21 @@ async def test_f37_there_is_an_end_to_trying(data: Path, internet: Internet, use
         assert await node.recipients() == {"450@example.net": (5, 506, tries)}
         assert (await node.counted())[5, 506] == 1
         assert await bounce_list(node) == []
+
+
+async def test_f37_quiet_hours_do_not_count(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        quiet_end = await quiet(node, begun=0, minutes=12 * 60)
+        await node.accepted(to="450@example.net")
+        tries, due = 0, quiet_end
+        while due is not None:
+            assert (due - quiet_end) % DAY < DAY // 2, "never in quiet hours"
+            last, tries = due, tries + 1
+            node.pass_time(microseconds=due - node.clock.now_us())
+            await node.tried("450@example.net", tries)
+            ((due,),) = await node.rows("SELECT min(due) FROM work")
+        assert last - quiet_end == 2 * DAY, "half of which counts"
+        assert await node.recipients() == {"450@example.net": (5, 506, tries)}
 
 
 async def test_f37_what_nobody_tried_in_time(data: Path, internet: Internet) -> None:

@@ -13,9 +13,10 @@ from aurorasend import queue
 from aurorasend.clock import ManualClock
 from aurorasend.queue import HORIZON, Kind, Work
 from aurorasend.simulator import Internet, Temper
+from aurorasend.store.tx import EVER
 from tests.cluster.server import Node
 from tests.postgres import Server
-from tests.running import LONG_LEASE, Place, Served, bootstrapped, by_mx, relayed, serving
+from tests.running import LONG_LEASE, Place, Served, bootstrapped, by_mx, quiet, relayed, serving
 
 
 async def test_f20_each_recipient_has_a_lane(data: Path, internet: Internet) -> None:
@@ -143,6 +144,41 @@ async def test_f23_trigger_first_and_accounts_in_turn(data: Path) -> None:
     order = [address for (address,) in told]
     assert len(order) == 94 and order[0] == "code@late.example"
     assert order.index("c@late.example") < 40  # though 90 were there before it
+
+
+async def test_f23_mail_waits_for_the_end_of_quiet_hours(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        end = await quiet(node, begun=30, minutes=90)
+        await node.accepted(to="ann@example.net;bob@example.net")
+        assert await node.counted() == {(18, 0): 2}
+        assert await node.rows("SELECT due, tries FROM work") == [(end, 0)] * 2
+        node.pass_time(microseconds=end - node.clock.now_us() - 1)
+        await asyncio.sleep(0.05)
+        assert await node.recipients() == {"ann@example.net": (0, 0, 0), "bob@example.net": (0, 0, 0)}
+        node.pass_time(microseconds=1)
+        await node.settled()
+        assert await node.recipients() == {"ann@example.net": (1, 0, 1), "bob@example.net": (1, 0, 1)}
+
+
+async def test_f23_mail_waits_also_where_quiet_hours_begin_before_it_is_tried(place: Place, internet: Internet) -> None:
+    """Nothing is said of those who are on a list either, until then."""
+    clock = ManualClock()
+    async with serving(place.data, "node.roles=api", relayed(internet), url=place.url, clock=clock) as node:
+        columns = "account_id, key, list, api_user_id, strikes, reason, created, expires"
+        sql = f"INSERT INTO suppression ({columns}) VALUES ($1, 'bob@example.net', 'block', 0, 0, '', 0, $2)"
+        await node.change(sql, await node.account_id(), EVER)
+        await node.accepted(to="ann@example.net;bob@example.net")
+        end = await quiet(node, begun=0, minutes=60)
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=clock) as node:
+
+        async def is_put_off() -> bool:
+            return await node.rows("SELECT due, tries, lease FROM work") == [(end, 0, 0)] * 2
+
+        await node.until(is_put_off)
+        assert await node.counted() == {(18, 0): 2}
+        node.pass_time(hours=1)
+        await node.settled()
+        assert await node.recipients() == {"ann@example.net": (1, 0, 1), "bob@example.net": (4, 401, 1)}
 
 
 async def test_f24_a_process_that_starts_in_its_place_goes_on_at_once(data: Path, internet: Internet) -> None:

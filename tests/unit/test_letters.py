@@ -7,12 +7,14 @@ import msgspec
 from aurorasend.content import Content, Mailbox, StoredContent
 from aurorasend.event import Origin
 from aurorasend.letters import BUDGET_BYTES, LARGE_BYTES, Letters, Submitted
+from aurorasend.quiet import NEVER
 from aurorasend.store.tx import Store
 
 
 def submitted(submission_id: int, size: int) -> Submitted:
     origin = Origin(1, submission_id, 1, 1, 0, 0)
-    return Submitted(origin, 1, "mail.example.org", 0, "1_1_1_1.sg-0_0_0_1-inbound", False, True, False, False, False, size)
+    switches = (False, True, False, False, False)
+    return Submitted(origin, 1, "mail.example.org", 0, "1_1_1_1.sg-0_0_0_1-inbound", *switches, NEVER, size)
 
 
 async def test_what_two_read_at_once_is_counted_once() -> None:

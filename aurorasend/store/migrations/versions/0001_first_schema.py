@@ -86,6 +86,8 @@ def upgrade() -> None:
     sa.Column('unsubscribe_page', sa.BigInteger(), server_default=sa.text('(-1)'), nullable=False),
     sa.Column('tracking_domain_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('content_match', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('quiet_begin', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('quiet_minutes', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('permission', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('notify_email', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('notify', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
