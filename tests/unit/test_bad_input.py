@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 USERS = first_users(ENDPOINTS)
 DONE = frozenset(code for code in Code if code.ok)
-OWN_WORK = ("node", "lane", "allowance", "sqlite_sequence")  # what a node writes for itself
+OWN_WORK = ("node", "lane", "allowance", "request_source", "sqlite_sequence")  # what a node writes for itself
 
 
 class Arena:
