@@ -19,7 +19,9 @@ from tests.scripted_peer import Peer, playing
 
 LETTER = b"Subject: hello\r\n\r\nHello\r\n"
 QUICK = Timeouts(connect_s=1, reply_s=0.2, body_s=0.3, end_s=0.2, quit_s=0.2, total_s=2)
-TERMS = Terms("us.example", timeouts=QUICK)
+PATIENT = Timeouts(connect_s=10, reply_s=10, body_s=10, end_s=10, quit_s=10, total_s=30)
+TERMS = Terms("us.example", timeouts=PATIENT)
+HASTY = Terms("us.example", timeouts=QUICK)  # for a peer that is silent; one that answers may be slow on a busy machine
 
 
 @pytest.fixture(scope="module", params=[asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()], ids=["asyncio", "uvloop"])
@@ -112,7 +114,7 @@ async def converse(
     ],
 )
 async def test_dialog(dialog: str, fate: str, sub_status: int, text: str) -> None:
-    (got,), _, wrong = await converse(dialog)
+    (got,), _, wrong = await converse(dialog, terms=HASTY if text == "no reply in time" else TERMS)
     assert (got.fate, got.sub_status) == (Fate(fate), sub_status), got
     assert text in got.text
     assert not [each for each in wrong if "instead of" in each], wrong
@@ -226,7 +228,7 @@ async def test_a_peer_that_answers_just_in_time_for_ever_meets_the_hard_deadline
 
 async def test_a_peer_that_takes_nothing_of_a_long_message_is_given_up_before_its_end() -> None:
     big = b"x" * 998 + b"\r\n"
-    (got,), session, _ = await converse(f"{TAKEN}\nsilence", message=big * 20_000)
+    (got,), session, _ = await converse(f"{TAKEN}\nsilence", terms=HASTY, message=big * 20_000)
     assert got.fate is Fate.DEFERRED, "the end never left, so it cannot have been accepted"
     assert session is not None
     assert session.interrupted
@@ -256,7 +258,7 @@ async def test_nobody_listens() -> None:
 
 
 async def test_no_address_of_the_family_is_an_outcome() -> None:
-    got = await connect(Hop("mx.example", "127.0.0.1", 25), Terms("us.example", local_ip="::1", timeouts=QUICK))
+    got = await connect(Hop("mx.example", "127.0.0.1", 25), Terms("us.example", local_ip="::1", timeouts=PATIENT))
     assert isinstance(got, Outcome)
     assert got.fate is Fate.DEFERRED
 
@@ -280,14 +282,14 @@ OFFERS_TLS = "<- 220 hi\n-> EHLO us.example\n<- 250-peer\n<- 250 STARTTLS\n-> ST
 
 async def test_replies_injected_before_the_handshake_are_refused() -> None:
     for injected in ("<! 220 go\\r\\n250 injected\\r\\n", "<! 220 go\\r\\n250-half"):
-        terms = Terms("us.example", tls=TlsMode.REQUIRE, timeouts=QUICK)
+        terms = Terms("us.example", tls=TlsMode.REQUIRE, timeouts=PATIENT)
         (got,), session, _ = await converse(f"{OFFERS_TLS}\n{injected}\nsilence", terms=terms)
         assert (session, got.fate, got.sub_status) == (None, Fate.DEFERRED, 403)
         assert "without a command" in got.text or "in clear" in got.text
 
 
 async def test_required_tls_never_falls_back_to_clear() -> None:
-    terms = Terms("us.example", tls=TlsMode.REQUIRE, timeouts=QUICK)
+    terms = Terms("us.example", tls=TlsMode.REQUIRE, timeouts=PATIENT)
     for dialog in (f"{PIPELINED}\nsilence", f"{OFFERS_TLS}\n<- 454 no\nsilence", f"{OFFERS_TLS}\n<- 220 go\n<! nonsense\nclose"):
         (got,), session, wrong = await converse(dialog, terms=terms)
         assert (session, got.fate) == (None, Fate.DEFERRED)
@@ -298,7 +300,7 @@ async def test_opportunistic_tls_goes_on_in_clear_over_a_new_connection() -> Non
     async with Internet() as internet:
         host = await internet.add_host("mx.example", Temper(starttls=True))
         host.temper.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        terms = Terms("us.example", timeouts=QUICK)
+        terms = Terms("us.example", timeouts=PATIENT)
         terms.context.maximum_version = ssl.TLSVersion.TLSv1_2  # so no handshake can succeed
         session = await connect(Hop(host.name, host.address, host.port), terms)
         assert isinstance(session, Session)
@@ -349,7 +351,7 @@ async def test_auth_login_where_plain_is_not_offered() -> None:
     (got,), _, wrong = await converse(
         "<- 220 hi\n-> EHLO us.example\n<- 250-peer\n<- 250 AUTH=LOGIN\n-> AUTH LOGIN\n<- 334 VXNlcm5hbWU6\n-> bWU=\n"
         "<- 334 UGFzc3dvcmQ6\n-> c2VjcmV0\n<- 235 ok\n-> MAIL FROM:<a@x.example>\nclose",
-        terms=Terms("us.example", login=("me", "secret"), timeouts=QUICK),
+        terms=Terms("us.example", login=("me", "secret"), timeouts=PATIENT),
     )
     assert (got.fate, wrong) == (Fate.DEFERRED, [])
 
@@ -381,7 +383,7 @@ def test_a_helo_that_could_break_out_is_refused() -> None:
 async def simulated(temper: Temper) -> AsyncIterator[tuple[Internet, Session]]:
     async with Internet() as internet:
         host = await internet.add_host("mx.example", temper)
-        session = await connect(Hop(host.name, host.address, host.port), Terms("us.example", timeouts=QUICK))
+        session = await connect(Hop(host.name, host.address, host.port), Terms("us.example", timeouts=PATIENT))
         assert isinstance(session, Session)
         yield internet, session
         session.abort()
