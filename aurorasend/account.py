@@ -7,12 +7,13 @@ the grace period (conventions §3.3). What is read is kept for a second, so anot
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NewType
 
 from aurorasend.clock import SECOND, Clock
 from aurorasend.config.kinds import LINE, SWITCH, Kind, number
+from aurorasend.config.settings import Limits
 from aurorasend.permission import denied_calls
 from aurorasend.quiet import NEVER, Quiet
 from aurorasend.secret import Vault, matches
@@ -62,8 +63,13 @@ class Account:
     domain_limit: int | None
     api_user_limit: int | None
     tracking_limit: int | None
+    attachment_limit: int | None  # bytes
     manual_audit: bool | None
     allowed: tuple[Addresses, ...] | None  # IP allowlist, None when it is off
+
+    def limits(self, usual: Limits) -> Limits:
+        """What its requests may hold."""
+        return usual if self.attachment_limit is None else replace(usual, attachments_bytes=self.attachment_limit)
 
 
 class UnsubscribeScope(IntEnum):
@@ -128,6 +134,7 @@ OPTIONS = (
     Option("domain_limit", number(0, 100_000), True, "sending domains, the test domain apart"),
     Option("api_user_limit", number(1, 100_000), True, "API users, test users apart"),
     Option("tracking_limit", number(0, 100_000), True, "tracking domains"),
+    Option("attachment_limit", number(0, 2**31), True, "bytes of all files of a mail; requests have their own limit"),
     Option("manual_audit", SWITCH, True, "templates wait for a person"),
     Option("company", LINE, False, "who it belongs to, as userinfo/get tells"),
     Option("contact", LINE, False, "a person there"),
@@ -296,7 +303,7 @@ def _proves(known: _Known, key: str, now_us: int) -> bool:
 
 def _account(row: Row, entries: list[str]) -> Account:
     account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *rest = row[: rows.ACCOUNT_COLUMNS]
-    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, tracking, manual = rest
+    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, tracking, files, manual = rest
     return Account(
         id=AccountId(account_id),
         name=name,
@@ -316,6 +323,7 @@ def _account(row: Row, entries: list[str]) -> Account:
         domain_limit=domains,
         api_user_limit=api_users,
         tracking_limit=tracking,
+        attachment_limit=files,
         manual_audit=None if manual is None else bool(manual),
         allowed=tuple(read_entry(entry) for entry in entries) if ip_filter else None,
     )

@@ -13,7 +13,6 @@ from aurorasend.address import unclean
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment
 
-MAX_TOTAL = 10_485_760  # octets of all files of a request, spec mail.md §9.2
 UNKNOWN_TYPE = "application/octet-stream"
 
 _percent_encoded = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*").fullmatch

@@ -362,7 +362,8 @@ class Server:
         if asked.permit is not None:
             asked.permit(call)
         await self._within_allowance(asked, caller)
-        given = await asked.handler(call, asked.form.read(raw, self._node.settings.limits))
+        limits = self._node.settings.limits
+        given = await asked.handler(call, asked.form.read(raw, limits if caller is None else caller.account.limits(limits)))
         return given if isinstance(given, Answer) else Answer(Code.SUCCESS, given)
 
     async def _identified(self, asked: Endpoint, request: Request, raw: Parameters) -> "ApiUser | SmsUser | None":

@@ -64,7 +64,7 @@ class SendMail(f.Checked):
 
     @classmethod
     def check_embedded_images(cls, seen: Seen) -> None:
-        f.check_sizes(seen.peek("attachments") + seen.peek("embedded_images"))
+        f.check_sizes(seen.peek("attachments") + seen.peek("embedded_images"), seen.limits)
 
     @classmethod
     def check_embedded_cids(cls, seen: Seen) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from aurorasend import xsmtpapi
 from aurorasend.api import mail_values as v
-from aurorasend.attachment import MAX_TOTAL
 from aurorasend.carrier import Parameters
 from aurorasend.codes import Code, Refused
+from aurorasend.config.settings import Limits
 from aurorasend.content import Attachment, Mailbox
 from aurorasend.fields import Field, FileField, Seen, boolean, text
 from aurorasend.xsmtpapi import XSmtpApi
@@ -299,7 +299,9 @@ CustomHeaders = Annotated[
 _FILES = (Code.ATTACHMENT_EMPTY, Code.ATTACHMENT_INVALID)
 Attachments = Annotated[
     tuple[Attachment, ...],
-    FileField("attachments", v.files, aliases=("files",), raises=_FILES, doc="Files, at most 10485760 bytes in all."),
+    FileField(
+        "attachments", v.files, aliases=("files",), raises=_FILES, doc="Files, 10485760 bytes in all unless told otherwise."
+    ),
 ]
 AnyFiles = Annotated[
     tuple[Attachment, ...],
@@ -434,9 +436,9 @@ TaskId = Annotated[
 # -- what parameters mean together
 
 
-def check_sizes(files: tuple[Attachment, ...]) -> None:
-    if sum(len(file.data) for file in files) > MAX_TOTAL:
-        raise Refused(Code.ATTACHMENTS_TOO_LARGE)
+def check_sizes(files: tuple[Attachment, ...], limits: Limits) -> None:
+    if sum(len(file.data) for file in files) > limits.attachments_bytes:
+        raise Refused(Code.ATTACHMENTS_TOO_LARGE, message=f"Attachments should be no more than {limits.attachments_bytes} bytes")
 
 
 class Checked:
@@ -450,7 +452,7 @@ class Checked:
 
     @classmethod
     def check_attachments(cls, seen: Seen) -> None:
-        check_sizes(seen.peek("attachments"))
+        check_sizes(seen.peek("attachments"), seen.limits)
 
     @classmethod
     def check_xsmtpapi(cls, seen: Seen) -> None:

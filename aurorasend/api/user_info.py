@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from aurorasend.api.mail_values import MAX_ADDRESSES
 from aurorasend.clock import day, wall
 from aurorasend.codes import Code, Refused
 from aurorasend.endpoint import ApiCall, Info, endpoint
@@ -62,10 +63,11 @@ async def get_user_info(call: ApiCall, p: Nothing) -> Info:
 @endpoint("user/configuration")
 async def get_configuration(call: ApiCall, p: Nothing) -> Info:
     """Read what one mail and one minute of this API user may hold."""
-    caller, limits = call.caller, call.node.settings.limits
+    caller = call.caller
+    limits = caller.account.limits(call.node.settings.limits)
     return {
         "sendSpeedLimit": limits.send_per_minute if caller.account.send_rate is None else caller.account.send_rate,
-        "maxRecipientsPerEmail": limits.recipients,
+        "maxRecipientsPerEmail": MAX_ADDRESSES,
         "isClickTrackingEnabled": caller.click,
         "isOpenTrackingEnabled": caller.open,
         "isUnsubscribeLinkEnabled": caller.unsubscribe,

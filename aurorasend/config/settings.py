@@ -334,9 +334,10 @@ class Limits:
     """What one request, API user or account may ask for."""
 
     body_bytes: int = setting(SIZE, "32MiB", "Largest body of a request (413).")  # contract conventions §4
-    attachments_bytes: int = setting(SIZE, "10485760", "Largest sum of attachments of one mail.")  # contract mail §9.2
+    attachments_bytes: int = setting(  # contract mail §9.2
+        SIZE, "10485760", "Largest sum of attachments of one mail (40819), unless the account has its own."
+    )
     buffered_bytes: int = setting(SIZE, "256MiB", "Request bodies in memory of one process at a time; further ones wait.")
-    recipients: int = setting(number(1, 100_000), "100", "Recipients of one request.")  # contract mail §2
     query_per_minute: int = setting(  # contract conventions §8
         number(1, 10**9),
         "4000",

@@ -32,6 +32,7 @@ _ACCOUNT = (
     accounts.c.domain_limit,
     accounts.c.api_user_limit,
     accounts.c.tracking_limit,
+    accounts.c.attachment_limit,
     accounts.c.manual_audit,
 )
 ACCOUNT_COLUMNS = len(_ACCOUNT)  # leading columns of every row below that names an account

@@ -71,10 +71,7 @@ account = Table(
     _int("daily_quota", None),
     _int("send_rate", None),  # per minute and API_USER
     _int("query_rate", None),  # per minute, API_USER and endpoint
-    _int("template_limit", None),
-    _int("domain_limit", None),
-    _int("api_user_limit", None),
-    _int("tracking_limit", None),
+    *(_int(f"{what}_limit", None) for what in ("template", "domain", "api_user", "tracking", "attachment")),
     _int("manual_audit", None),  # templates wait for a person
     *map(_text, ("company", "contact", "contact_email", "contact_phone")),
     _int("created"),

@@ -22,7 +22,7 @@ class Everybody:
     """API users are named by the number of their account."""
 
     async def api_user(self, name: str, key: str, region: str, now_us: int) -> Any:
-        return SimpleNamespace(account=SimpleNamespace(id=int(name)), name=name, denied=frozenset())
+        return SimpleNamespace(account=SimpleNamespace(id=int(name), limits=lambda usual: usual), name=name, denied=frozenset())
 
     async def take(self, caller: Any, endpoint: str, kind: object) -> bool:
         return True

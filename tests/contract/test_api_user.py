@@ -356,6 +356,9 @@ async def test_account_information(api: Api) -> None:
     assert (await api.call("userinfo/get"))["todayUsedQuota"] == 0
     limits = await api.call("user/configuration")
     assert limits | {"sendSpeedLimit": 40000, "maxRecipientsPerEmail": 100, "maxAttachmentSize": 10} == limits
+    await api.sql("UPDATE account SET attachment_limit = 20971520")
+    api.node.accounts.forget(1)
+    assert (await api.call("user/configuration"))["maxAttachmentSize"] == 20
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "1", '"x"', "{", "{}x", "\ud800", "[" * 3000])

@@ -180,6 +180,9 @@ async def test_codes_of_files(api: Api) -> None:
     query = urlencode({"apiUser": "one_trigger", "apiKey": KEY, **MAIL}).encode()
     for body, code in ((EMPTY_FILE, 40818), (LARGE_FILE, 40819)):
         assert await post(api, "mail/send", body, "multipart/form-data; boundary=b", query) == code
+    await api.sql("UPDATE account SET attachment_limit = 10485761")
+    api.node.accounts.forget(1)
+    assert await post(api, "mail/send", LARGE_FILE, "multipart/form-data; boundary=b", query) == 200
 
 
 async def test_codes_of_list_sends(api: Api) -> None:

@@ -75,7 +75,7 @@ class Accounts:
 
     async def api_user(self, name: str, key: str, region: str, now_us: int) -> Any:
         account = {"id": int(name), "template_limit": None, "manual_audit": None} | self.special.get(name, {})
-        return SimpleNamespace(account=SimpleNamespace(**account), name=name, denied=frozenset())
+        return SimpleNamespace(account=SimpleNamespace(**account, limits=lambda usual: usual), name=name, denied=frozenset())
 
     async def take(self, caller: Any, endpoint: str, kind: object) -> bool:
         return True

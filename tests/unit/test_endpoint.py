@@ -112,6 +112,10 @@ class Caller:
     def admits(self, peer: str) -> bool:
         return self.allowed
 
+    @property
+    def account(self) -> SimpleNamespace:
+        return SimpleNamespace(limits=lambda usual: usual)
+
     def may(self) -> None:
         if not self.permitted:
             raise Refused(Code.NOT_PERMITTED)

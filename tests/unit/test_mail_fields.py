@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurorasend.api.mail import read_submission
-from aurorasend.attachment import MAX_TOTAL
 from aurorasend.carrier import File, Parameters, read
 from aurorasend.codes import Code, Refused
 from tests.mail_request import CALLER, MAIL, SEND, TEMPLATE, TEMPLATED, form, many, packed, sent, with_files
+
+MAX_TOTAL = 10_485_760  # octets of all files of a mail, spec mail.md §9.2
 
 CODES = [
     ({"from": None}, Code.FROM_EMPTY),

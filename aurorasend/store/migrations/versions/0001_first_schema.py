@@ -39,6 +39,7 @@ def upgrade() -> None:
     sa.Column('domain_limit', sa.BigInteger(), nullable=True),
     sa.Column('api_user_limit', sa.BigInteger(), nullable=True),
     sa.Column('tracking_limit', sa.BigInteger(), nullable=True),
+    sa.Column('attachment_limit', sa.BigInteger(), nullable=True),
     sa.Column('manual_audit', sa.BigInteger(), nullable=True),
     sa.Column('company', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('contact', sa.Text(), server_default=sa.text("('')"), nullable=False),
