@@ -278,8 +278,8 @@ def set_test_recipients(data: Path, assignments: Sequence[str], account_id: int,
 def set_quiet_hours(data: Path, assignments: Sequence[str], account_id: int, api_user: str, hours: str) -> None:
     """Have mail of API_USER wait in these hours of each day, past midnight too, in the zone of api.zone_hours.
 
-    It is accepted meanwhile, and sent when they end; they do not count in how long it is tried. A running server follows within
-    a minute; mail that waits already does so until then.
+    It is accepted meanwhile, and sent when they end; how long it is tried goes on. A running server follows within a minute;
+    mail that waits for the end of other hours does so until then.
     """
     settings = settings_of(data, assignments)
     with told_in_a_sentence():

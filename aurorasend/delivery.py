@@ -25,8 +25,9 @@ from aurorasend.ids import Ids
 from aurorasend.letters import Letters, Submitted
 from aurorasend.message import Composed, Links
 from aurorasend.outcome import Fate, Outcome
+from aurorasend.pool import NoPlace
 from aurorasend.queue import Claimed, Later
-from aurorasend.retry import age, next_attempt
+from aurorasend.retry import next_attempt
 from aurorasend.secret import Vault
 from aurorasend.store import account as accounts
 from aurorasend.store import submission as submissions
@@ -57,7 +58,7 @@ class Route(Protocol):
     """Where mail goes. `smarthost` and `mx` in routes.py, the sandbox below."""
 
     async def send(self, envelope: Envelope) -> Outcome:
-        """One try. Raises nothing; has its own deadlines."""
+        """One try. Raises NoPlace; has its own deadlines."""
 
     async def close(self) -> None:
         """Leave all next hops."""
@@ -170,34 +171,36 @@ class Mail:
     # -- one attempt
 
     async def attempt(self, loaded: Due) -> Result:
-        """Try `loaded` once, unless its API user has quiet hours, which may have begun since it was due."""
-        now_us = self._clock.now_us()
-        if (end_us := loaded.submitted.quiet.end_of(now_us)) > now_us:
-            return _untried(loaded, end_us)
-        tried = await self._try(loaded)
-        return _untried(loaded, self._clock.now_us() + LARGE_AGAIN_US) if tried is None else self._result(loaded, *tried)
-
-    async def _try(self, due: Due) -> tuple[Outcome, Envelope | None] | None:
-        """None when it is large and there was no place for it. What cannot be composed does not expire either: that is a
-        fault of ours, and nobody's bounce."""
-        try:
-            if self._clock.now_us() - due.read > STALE_US:  # it waited for slow hosts
-                (due,) = await self.load([due.claimed])
-            if due.suppressed is not None:
-                return due.suppressed, None
-            if not await self._letters.is_large(due.submitted, due.target):
-                return await self._compose_and_send(due, is_large=False)
-            domain = domain_of(due.target.address)
-            if not await self._large.take(domain):
-                return None
+        """Try `loaded` once, with what is known of it by then: it may have waited for slow hosts, here or for a connection."""
+        due = loaded
+        while True:
             try:
-                return await self._compose_and_send(due, is_large=True)
-            finally:
-                self._large.give_back(domain)
-        except Unavailable as error:
-            return outcome.unreachable(f"not tried, the store is away: {error}"), None
-        except TooLong as problem:  # of a list: what its members bring is not looked at before
-            return outcome.unfit(f"not sent: {problem}"), None
+                if self._clock.now_us() - due.read > STALE_US:
+                    (due,) = await self.load([due.claimed])
+                return await self._try(due)
+            except NoPlace:
+                continue
+            except Unavailable as error:
+                return self._result(due, outcome.unreachable(f"not tried, the store is away: {error}"), None)
+            except TooLong as problem:  # of a list: what its members bring is not looked at before
+                return self._result(due, outcome.unfit(f"not sent: {problem}"), None)
+
+    async def _try(self, due: Due) -> Result:
+        """Raises NoPlace. What cannot be composed does not expire either: that is a fault of ours, and nobody's bounce."""
+        now_us = self._clock.now_us()
+        if (end_us := due.submitted.quiet.end_of(now_us)) > now_us:  # they may have begun since it was due
+            return _untried(due, end_us)
+        if due.suppressed is not None:
+            return self._result(due, due.suppressed, None)
+        if not await self._letters.is_large(due.submitted, due.target):
+            return self._result(due, *await self._compose_and_send(due, is_large=False))
+        domain = domain_of(due.target.address)
+        if not await self._large.take(domain):
+            return _untried(due, self._clock.now_us() + LARGE_AGAIN_US)
+        try:
+            return self._result(due, *await self._compose_and_send(due, is_large=True))
+        finally:
+            self._large.give_back(domain)
 
     async def _compose_and_send(self, due: Due, *, is_large: bool) -> tuple[Outcome, Envelope | None]:
         envelope = await self._envelope(due, is_large)
@@ -206,7 +209,7 @@ class Mail:
 
     def _expired(self, due: Due) -> Outcome | None:
         """Expiry is enforced wherever a message waits (design §4); the first attempt is always made."""
-        if due.claimed.tries <= 1 or age(due.created, self._clock.now_us(), due.submitted.quiet) <= self._life(due):
+        if due.claimed.tries <= 1 or self._clock.now_us() <= due.created + self._life(due):
             return None
         return Outcome(Fate.BOUNCED, "expired while it waited", 503, "soft_bounce")
 

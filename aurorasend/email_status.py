@@ -107,7 +107,7 @@ async def search(tx: Tx, account_id: int, wanted: Search) -> Found:
         page, total = await rows.by_address(tx, account_id, narrowed, wanted.address, (wanted.start, wanted.limit))
     else:
         page, total = await _by_time(tx, account_id, narrowed, where, wanted)
-    return Found(page, await senders.names(tx, account_id), total)
+    return Found(page, await senders.names(tx, account_id, [each.sender_id for each in page]), total)
 
 
 async def _by_time(tx: Tx, account_id: int, narrowed: Filter, where: Slice, wanted: Search) -> tuple[list[Status], int]:

@@ -141,6 +141,8 @@ class HttpApp:
         try:
             await self._pages({**scope, "app": self}, receive, send)
         except HTTPException as wrong:
+            if wrong.status_code != Code.METHOD_NOT_ALLOWED.number:
+                raise
             await _send_error(send, Code.METHOD_NOT_ALLOWED, {"allow": (wrong.headers or {}).get("Allow", "")})
 
     async def _not_found(self, scope: Message, receive: Receive, send: Send) -> None:

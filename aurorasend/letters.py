@@ -47,8 +47,9 @@ class Submitted:
         return self.size > LARGE_BYTES
 
     @property
-    def key(self) -> tuple[int, int]:
-        return (self.origin.account_id, self.origin.submission_id)
+    def key(self) -> tuple[int, int, bool, bool]:
+        """Of its letter, which is another one when the account changes its mind."""
+        return (self.origin.account_id, self.origin.submission_id, self.is_marked, self.is_aligned)
 
 
 class Letters:
@@ -56,7 +57,7 @@ class Letters:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: OrderedDict[tuple[int, int], tuple[Letter, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, bool, bool], tuple[Letter, int]] = OrderedDict()
         self._bytes = 0
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
 
@@ -87,7 +88,7 @@ class Letters:
         async with self._reading:
             if (letter := self._known(submitted)) is not None:
                 return letter
-            account_id, submission_id = submitted.key
+            account_id, submission_id = submitted.origin.account_id, submitted.origin.submission_id
             contents = await self._store.read(lambda tx: rows.contents(tx, account_id, [submission_id]))
             # Beside the event loop: megabytes of text and files take a while to be parsed and encoded.
             return self._keep(submitted, await asyncio.to_thread(_letter, submitted, contents[submission_id]))

@@ -21,13 +21,18 @@ SWEEP_S = 1.0
 class Limits:
     """`per_hop` sessions at a time; `per_session` messages, after which many a peer says 421 (0: no limit); idle sessions
     are kept `idle_s` seconds, at most `idle_max` of them in all; a hop that could not be reached is tried last for
-    `avoid_s` seconds."""
+    `avoid_s` seconds; who waits for a connection does so `wait_s` seconds."""
 
     per_hop: int = 8
     per_session: int = 100
     idle_s: float = 10.0  # a peer may close after 5 min (RFC 5321 §4.5.3.2.7), and big ones want their slots back
     idle_max: int = 1000
     avoid_s: float = 60.0
+    wait_s: float = 60.0
+
+
+class NoPlace(Exception):
+    """Nothing was tried: no connection was free for `wait_s`. Who waited so long looks whether its mail may still go."""
 
 
 class Slots:
@@ -38,17 +43,21 @@ class Slots:
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._others: deque[asyncio.Future[None]] = deque()
 
-    async def take(self, urgent: bool) -> None:
+    async def take(self, urgent: bool, wait_s: float) -> None:
+        """Raises NoPlace."""
         if self._free:
             self._free -= 1
             return
         turn = asyncio.get_running_loop().create_future()
         (self._urgent if urgent else self._others).append(turn)
         try:
-            await turn
-        except asyncio.CancelledError:
+            async with asyncio.timeout(wait_s):
+                await turn
+        except (TimeoutError, asyncio.CancelledError) as end:
             if turn.done() and not turn.cancelled():
                 self.give_back()  # it was our turn just when we gave up
+            if isinstance(end, TimeoutError):
+                raise NoPlace from None
             raise
 
     def give_back(self) -> None:
@@ -85,12 +94,17 @@ class Pool:
 
     async def send(self, hops: Sequence[Hop], parcel: Parcel, *, urgent: bool = False) -> list[Outcome]:
         """An outcome per recipient, in their order, from the first of `hops` that gives an answer. `urgent`: before others
-        that wait for a connection."""
+        that wait for a connection. Raises NoPlace."""
         outcomes: list[Outcome | None] = [None] * len(parcel.recipients)
         left = list(range(len(outcomes)))
         give_up = self._loop.time() + self._terms.timeouts.total_s
         for hop in self._in_order(hops, parcel.encrypted):
-            left = await self._send_to(hop, parcel, (outcomes, left), urgent)
+            try:
+                left = await self._send_to(hop, parcel, (outcomes, left), urgent)
+            except NoPlace:
+                if not any(outcomes):
+                    raise
+                break
             if not left or self._loop.time() > give_up:
                 break
         return [outcome or unreachable("no next hop") for outcome in outcomes]
@@ -125,7 +139,7 @@ class Pool:
             place = self._places[hop] = _Place(Slots(self._limits.per_hop))
         place.users += 1
         try:
-            await place.slots.take(urgent)
+            await place.slots.take(urgent, self._limits.wait_s)
             try:
                 return await self._use(hop, place, parcel, outcomes, left)
             finally:

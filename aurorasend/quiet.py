@@ -1,7 +1,8 @@
 """Do not disturb: hours of each day in which mail of an API user waits (mail.md §13, events.md §13).
 
 Called by submission, list_send and delivery, and by operate, which knows the API's zone; here and in the store is UTC.
-Pure. Always: in these hours nothing is tried, whatever let it wait until then, and they do not count in a mail's life.
+Pure. Always: in these hours no attempt begins, whatever let it wait until then. A mail's life goes on in them: so no change of
+them can end it, or make it endless.
 """
 
 import re
@@ -26,15 +27,6 @@ class Quiet:
             return at_us
         into = (at_us - self.begin * MINUTE) % DAY
         return at_us + max(0, self.minutes * MINUTE - into)
-
-    def between(self, since_us: int, until_us: int) -> int:
-        """How much of this time is quiet."""
-        return self._before(until_us) - self._before(since_us) if self.minutes else 0
-
-    def _before(self, at_us: int) -> int:
-        """From a beginning long ago until `at_us`."""
-        days, into = divmod(at_us - self.begin * MINUTE, DAY)
-        return days * self.minutes * MINUTE + min(into, self.minutes * MINUTE)
 
     def shown(self, zone_hours: int) -> str:
         """In the API's zone, as `read` takes it."""

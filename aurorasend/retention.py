@@ -19,7 +19,7 @@ SUBMISSIONS = 200  # looked at at once
 ROWS = 2000  # recipients or events removed in one transaction
 BYTES = 16 * 1024 * 1024  # of content removed in one transaction
 SOURCE_DAYS = 30  # today is one of them
-SOURCES = 10_000  # rows of an account, an address on a day each: who sends from more loses the oldest days
+SOURCES = 10_000  # rows of an account, an address on a day each: of who sends from more the first are kept
 
 
 class Expiry:

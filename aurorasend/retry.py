@@ -15,15 +15,8 @@ def next_attempt(tries: int, first_us: int, now_us: int, life_us: int, quiet: Qu
     """When to try again after `tries` (at least 1) failures, or None to give up.
 
     `first_us` is when the recipient could first be tried, moved on by the caller by the time that its queue was
-    paused, which does not count. Quiet hours do not count either: who would be tried in them waits for their end. The
-    last try is the last that begins within the life of the message, which the settings queue.expiry_trigger and
-    queue.expiry_batch say.
+    paused, which does not count. Who would be tried in quiet hours waits for their end. The last try is the last that
+    begins within the life of the message, which the settings queue.expiry_trigger and queue.expiry_batch say.
     """
-    at_us = now_us + (DELAYS_US[tries - 1] if tries <= len(DELAYS_US) else LATER_US)
-    at_us = quiet.end_of(at_us)
-    return at_us if age(first_us, at_us, quiet) <= life_us else None
-
-
-def age(first_us: int, now_us: int, quiet: Quiet) -> int:
-    """How much of a message's life is over."""
-    return now_us - first_us - quiet.between(first_us, now_us)
+    at_us = quiet.end_of(now_us + (DELAYS_US[tries - 1] if tries <= len(DELAYS_US) else LATER_US))
+    return at_us if at_us <= first_us + life_us else None

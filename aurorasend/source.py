@@ -1,13 +1,13 @@
 """From where mail of an account is sent, and how often the IP allowlist refused it (conventions.md §3.4).
 
 Called by endpoint for each send, and by operate. Calls store. Always: a send costs a look into memory; what was gathered is
-written every WRITE_S, beside the requests. A process that is killed, or finds no store, loses what it had not written.
+written every WRITE_S, beside the requests. A process that is killed loses what it had not written.
 """
 
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aurorasend.account import ApiUser, SmsUser
@@ -69,16 +69,29 @@ class Sources:
             await self.write()
 
     async def write(self) -> None:
-        """Never raises: this history is worth no trouble."""
+        """Never raises: this history is worth no trouble. What the store or a stop keeps from being written waits."""
         seen, self._seen, self._addresses = self._seen, {}, 0
-        found = list(_merged(seen))
-        try:
-            for at in range(0, len(found), WRITTEN_AT_ONCE):
-                await self._store.write(lambda tx, some=found[at : at + WRITTEN_AT_ONCE]: rows.add(tx, some))  # type: ignore[misc]
-        except Unavailable as error:
-            log.warning("source addresses of sends not written, the store is away: %s", error)
-        except Exception:
-            log.exception("source addresses of sends not written")
+        left = list(_merged(seen))
+        while left:
+            some = left[:WRITTEN_AT_ONCE]
+            try:
+                await self._store.write(lambda tx, some=some: rows.add(tx, some))  # type: ignore[misc]
+            except (Unavailable, asyncio.CancelledError) as error:
+                self._take_back(left)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                log.warning("source addresses of sends not written, the store is away: %s", error)
+                return
+            except Exception:
+                log.exception("source addresses of sends not written")
+            left = left[WRITTEN_AT_ONCE:]
+
+    def _take_back(self, left: Sequence[Seen]) -> None:
+        for one in left:
+            mine = self._seen.setdefault(one.account_id, {})
+            calls = mine.get(one.address) or self._new(mine, one.address)
+            calls.at = max(calls.at, one.at)
+            calls.refused += one.refused
 
 
 def _merged(seen: dict[int, dict[str, _Calls]]) -> Iterator[Seen]:
@@ -95,7 +108,7 @@ def _merged(seen: dict[int, dict[str, _Calls]]) -> Iterator[Seen]:
 def _address(peer: str) -> str:
     """As it is shown: one form for each address."""
     try:
-        address = ipaddress.ip_address(peer)
+        address = ipaddress.ip_address(peer.partition("%")[0])  # a scope may be any text
     except ValueError:
         return OTHERS
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

@@ -83,7 +83,7 @@ _READ = {Grain.DAY: rows.by_day, Grain.HOUR: rows.by_hour, Grain.INVALID_DAY: ro
 async def lines(tx: Tx, account_id: int, asked: Asked, grain: Grain, zone_hours: int) -> list[Line]:
     """One for each combination with any request, in the order of their columns (data.md §2.1, §3)."""
     sums = await _READ[grain](tx, account_id, await slice_of(tx, account_id, asked), zone_hours)
-    users = await senders.names(tx, account_id)
+    users = await senders.names(tx, account_id, [key[1] for key in sums])
     names = await labels.names(tx, account_id, sorted({key[2] for key in sums}))
     found = [
         (bucket, users.get(sender_id, ""), domain, label_id, names.get(label_id, ""), counts)
@@ -110,6 +110,6 @@ async def waiting(tx: Tx, account_id: int, now_us: int, zone_hours: int) -> list
     """(API_USER, recipient domain, mails under way), where there are any, in order."""
     recent = Slice(since=now_us // HOUR - WAITS_AT_MOST, until=now_us // HOUR + 1)
     sums = await rows.by_place(tx, account_id, recent, zone_hours)
-    users = await senders.names(tx, account_id)
+    users = await senders.names(tx, account_id, [key[1] for key in sums])
     found = [(users.get(sender_id, ""), domain, Counts(*counts).under_way) for (_, sender_id, _, domain), counts in sums.items()]
     return sorted(each for each in found if each[2] > 0)

@@ -49,7 +49,7 @@ _SET_QUIET = Statement("UPDATE api_user SET quiet_begin = $3, quiet_minutes = $4
 _QUIET = Statement(
     "SELECT name, quiet_begin, quiet_minutes FROM api_user WHERE account_id = $1 AND quiet_minutes > 0 AND removed = 0 ORDER BY name"
 )
-_REMOVE = Statement("UPDATE api_user SET removed = $3, enabled = 0, updated = $3 WHERE account_id = $1 AND id = $2 AND removed = 0")
+_REMOVE = Statement("UPDATE api_user SET removed = $3, enabled = 0, quiet_minutes = 0, updated = $3 WHERE account_id = $1 AND id = $2 AND removed = 0")
 _SET_KEY = Statement(
     "UPDATE api_user SET old_key_hash = key_hash, old_key_until = $4, key_hash = $3, updated = $5 WHERE account_id = $1 AND id IN ids($2)"
 )

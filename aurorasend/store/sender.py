@@ -1,7 +1,7 @@
 """Rows of senders: the names that API users of an account have or had. A submission and its counters keep the one that it was
 requested under, whoever has the name later (management.md §7.4); whose it is says `submission.api_user_id`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aurorasend.store.tx import Statement, Tx
 
@@ -10,7 +10,7 @@ _GET_OR_ADD = Statement(
     "INSERT INTO sender (account_id, id, name) VALUES ($1, $2, $3) "
     "ON CONFLICT (account_id, name) DO UPDATE SET name = excluded.name RETURNING id"
 )
-_NAMES = Statement("SELECT id, name FROM sender WHERE account_id = $1")
+_NAMES = Statement("SELECT id, name FROM sender WHERE account_id = $1 AND id IN ids($2)")
 _WANTED = Statement("SELECT id FROM sender WHERE account_id = $1 AND name IN texts($2)")
 
 
@@ -21,9 +21,9 @@ async def get_or_add(tx: Tx, account_id: int, name: str) -> int:
     return int(row[0])
 
 
-async def names(tx: Tx, account_id: int) -> dict[int, str]:
-    """By id."""
-    return dict(await tx.rows(_NAMES, account_id))
+async def names(tx: Tx, account_id: int, ids: Iterable[int]) -> dict[int, str]:
+    """By id, of these."""
+    return dict(await tx.rows(_NAMES, account_id, tx.many(sorted(set(ids)))))
 
 
 async def wanted(tx: Tx, account_id: int, names: Sequence[str] | None) -> Sequence[int] | None:

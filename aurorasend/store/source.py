@@ -27,7 +27,7 @@ _OF_ACCOUNT = Statement(
 )
 _OLD = Statement("SELECT day, address FROM request_source WHERE account_id = $1 AND day < $2 ORDER BY day, address LIMIT $3")
 _MORE = Statement(
-    "SELECT day, address FROM request_source WHERE account_id = $1 ORDER BY day DESC, address DESC LIMIT $3 OFFSET $2"
+    "SELECT day, address FROM request_source WHERE account_id = $1 ORDER BY day, at, address LIMIT $3 OFFSET $2"
 )
 _DROP = Statement("DELETE FROM request_source WHERE account_id = $1 AND day = $2 AND address = $3")
 
@@ -43,10 +43,11 @@ async def of_account(tx: Tx, account_id: int, first_day: int) -> list[Row]:
 
 
 async def superfluous(tx: Tx, account_id: int, before_day: int, most: int, limit: int) -> list[Row]:
-    """(day, address) of up to `limit` from before `before_day`, or when there are none, beyond the `most` of the latest days."""
+    """(day, address) of up to `limit` from before `before_day`, or when there are none, beyond the `most` that came first: who
+    sends from ever more addresses cannot push out where it was sent from before."""
     return await tx.rows(_OLD, account_id, before_day, limit) or await tx.rows(_MORE, account_id, most, limit)
 
 
 async def drop(tx: Tx, account_id: int, rows: Sequence[Row]) -> None:
-    """`rows` are (day, address)."""
-    await tx.run_many(_DROP, [(account_id, *row) for row in rows])
+    """`rows` are (day, address). They are locked in the order in which `add` does it."""
+    await tx.run_many(_DROP, [(account_id, *row) for row in sorted(rows)])

@@ -169,3 +169,8 @@ async def test_mail_of_an_api_user_waits_in_quiet_hours(api: Api, settings: Sett
     ):
         with pytest.raises(operate.Impossible, match=said):
             await asyncio.to_thread(operate.set_quiet_hours, settings, account_id, user, hours)
+    await asyncio.to_thread(operate.set_quiet_hours, settings, 1, "one_batch", "23:00-06:00")
+    await api.call("apiuser/delete", name="one_batch")  # no command reaches it then, so what it was asked to send waits no more
+    sql = Statement("SELECT quiet_minutes FROM api_user WHERE name = 'one_batch'")
+    quiet = await api.node.store.read(lambda tx: tx.rows(sql))
+    assert quiet == [(0,)]

@@ -115,7 +115,7 @@ async def test_what_is_older_than_thirty_days_goes_and_what_is_too_much(api: Api
     monkeypatch.setattr(retention, "ROWS", 1)
     await call_from(api, "192.0.2.7", "192.0.2.8")
     await api.node.sources.write()
-    assert await expire() == ["192.0.2.8"]
+    assert await expire() == ["192.0.2.1"], "new ones do not push it out"
 
 
 async def test_a_store_that_is_away_costs_history_only(api: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -128,6 +128,32 @@ async def test_a_store_that_is_away_costs_history_only(api: Api, caplog: pytest.
     assert caller is not None and lost.admit(caller, "192.0.2.1")
     await lost.write()
     assert "not written, the store is away" in caplog.text
+    lost._store = api.node.store
+    await lost.write()
+    assert [row[0] for row in await told(api)] == ["192.0.2.1"]
+
+
+async def test_a_stop_in_the_middle_of_a_write_loses_nothing(api: Api) -> None:
+    class Slow:
+        async def write(self, unit: object) -> None:
+            await asyncio.sleep(60)
+
+    sources = Sources(Slow(), api.clock)  # type: ignore[arg-type]
+    caller = await api.node.accounts.api_user("one_trigger", "0123456789abcdef", "sg", api.clock.now_us())
+    assert caller is not None and sources.admit(caller, "192.0.2.1")
+    writing = asyncio.create_task(sources.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    sources._store = api.node.store
+    await sources.write()
+    assert [row[0] for row in await told(api)] == ["192.0.2.1"]
+
+
+async def test_a_scope_is_no_part_of_an_address(api: Api) -> None:
+    await call_from(api, "fe80::1%<b>x", "::1%\0", "192.0.2.3")
+    await api.node.sources.write()
+    assert {row[0] for row in await told(api)} == {"fe80::1", "::1", "192.0.2.3"}
 
 
 async def test_the_command_prints_them(api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

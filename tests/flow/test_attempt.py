@@ -241,6 +241,18 @@ async def test_f27_batch_mail_is_marked_where_the_account_wants_it(place: Place,
             assert await subject("%kind% Sale", to=None, xsmtpapi=x) == shown
 
 
+async def test_f27_a_later_try_is_as_the_account_wants_it_by_then(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url, clock=ManualClock()) as node:
+        given = {"from": "ann@elsewhere.example", "fromName": "", "to": "greylist@example.net", "subject": "Sale"}
+        await node.accepted("main.batch", **given)
+        await node.tried("greylist@example.net", 1)
+        await node.change("UPDATE account SET ad_tag = 1")
+        await node.change("UPDATE domain SET fixed_from = 1")
+        node.pass_time(minutes=2)
+        mail = message_from_bytes((await internet.mailbox.wait_for("greylist@example.net")).content)
+        assert (mail["Subject"], mail["From"]) == ("(AD) Sale", f"ann@{node.accounts['main']['domain']}")
+
+
 async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet) -> None:
     async with serving(data, relayed(internet)) as node:
         await node.accepted(to="a@example.net;b@example.net")

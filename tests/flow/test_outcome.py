@@ -97,9 +97,10 @@ async def test_f37_there_is_an_end_to_trying(data: Path, internet: Internet, use
         assert await bounce_list(node) == []
 
 
-async def test_f37_quiet_hours_do_not_count(place: Place, internet: Internet) -> None:
+async def test_f37_no_try_is_in_quiet_hours_and_life_goes_on(place: Place, internet: Internet) -> None:
     async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
         quiet_end = await quiet(node, begun=0, minutes=12 * 60)
+        began = node.clock.now_us()
         await node.accepted(to="450@example.net")
         tries, due = 0, quiet_end
         while due is not None:
@@ -108,7 +109,7 @@ async def test_f37_quiet_hours_do_not_count(place: Place, internet: Internet) ->
             node.pass_time(microseconds=due - node.clock.now_us())
             await node.tried("450@example.net", tries)
             ((due,),) = await node.rows("SELECT min(due) FROM work")
-        assert last - quiet_end == 2 * DAY, "half of which counts"
+        assert DAY - HOUR < last - began <= DAY
         assert await node.recipients() == {"450@example.net": (5, 506, tries)}
 
 

@@ -1,6 +1,7 @@
 """docs/flow.md: a mail waits; the process ends."""
 
 import asyncio
+import functools
 import sqlite3
 import time
 from contextlib import closing
@@ -8,9 +9,11 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+import pytest
 
-from aurorasend import queue
+from aurorasend import app, queue
 from aurorasend.clock import ManualClock
+from aurorasend.pool import Limits as PoolLimits
 from aurorasend.queue import HORIZON, Kind, Work
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store.tx import EVER
@@ -179,6 +182,33 @@ async def test_f23_mail_waits_also_where_quiet_hours_begin_before_it_is_tried(pl
         node.pass_time(hours=1)
         await node.settled()
         assert await node.recipients() == {"ann@example.net": (1, 0, 1), "bob@example.net": (4, 401, 1)}
+
+
+async def test_f23_mail_that_waits_for_a_connection_waits_too_when_quiet_hours_begin(
+    place: Place, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "PoolLimits", functools.partial(PoolLimits, wait_s=0.2))
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=60)
+    internet.names.catch_all = "mx.example.net"
+    few = ("delivery.concurrency=1", LONG_LEASE)
+    async with serving(place.data, *by_mx(internet), *few, url=place.url, clock=ManualClock(), stop_s=0.1) as node:
+
+        async def both_are_claimed() -> bool:
+            return await node.rows("SELECT count(*) FROM work WHERE lease <> 0") == [(2,)]
+
+        await node.accepted(to="slow@example.net")
+        await internet.mailbox.wait_for("slow@example.net")
+        await node.accepted(to="ann@other.example")
+        await node.until(both_are_claimed)
+        await asyncio.sleep(0.1)  # it is loaded, and waits for the connection
+        end = await quiet(node, begun=0, minutes=60)
+        node.pass_time(minutes=2)
+
+        async def is_put_off() -> bool:
+            return (end, 0) in await node.rows("SELECT due, tries FROM work")
+
+        await node.until(is_put_off)
+        assert [mail.recipients[0] for mail in internet.mailbox.messages] == ["slow@example.net"]
 
 
 async def test_f24_a_process_that_starts_in_its_place_goes_on_at_once(data: Path, internet: Internet) -> None:

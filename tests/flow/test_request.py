@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from aurorasend import source
 from aurorasend.clock import ManualClock
 from tests.mail_request import packed
-from tests.running import Served, serving
+from tests.running import Place, Served, serving
 
 
 async def test_f1_a_path_has_many_spellings(data: Path) -> None:
@@ -173,3 +174,18 @@ async def test_f8_a_fault_of_ours_has_an_id_that_the_log_has(data: Path, caplog:
         assert "nonsense" not in answer.text
         assert node.running.server.fault_count == 1
         node.expect_fault()
+
+
+async def test_where_mail_is_sent_from_is_written_meanwhile_and_at_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def written() -> bool:
+        return await node.rows("SELECT account_id, address FROM request_source") == [(await node.account_id(), "127.0.0.1")]
+
+    async with serving(place.data, url=place.url) as node:
+        await node.accepted()
+        assert not await written()
+    monkeypatch.setattr(source, "WRITE_S", 0.05)
+    async with serving(place.data, url=place.url) as node:
+        assert await written()
+        await node.change("DELETE FROM request_source")
+        await node.accepted()
+        await node.until(written)

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from aurorasend.mx import Hop
 from aurorasend.outcome import Fate, Outcome
-from aurorasend.pool import Limits, Pool
+from aurorasend.pool import Limits, NoPlace, Pool
 from aurorasend.simulator import Internet, MailHost, Temper
 from aurorasend.smtp_client import Parcel, Terms, Timeouts
 
@@ -43,6 +45,26 @@ async def fates(pool: Pool, hops: list[Hop], *to: str) -> list[str]:
 
 def parcel(*to: str, encrypted: bool = False) -> Parcel:
     return Parcel("a@x.example", to, LETTER, encrypted=encrypted)
+
+
+async def test_who_waits_long_for_a_connection_is_told_and_takes_no_place() -> None:
+    async with pooled(Temper(latency_s=0.1), limits=Limits(per_hop=1, wait_s=0.1)) as (pool, internet, (host,)):
+        first = asyncio.create_task(fates(pool, [hop(host)], "b@y.example"))
+        await asyncio.sleep(0)
+        with pytest.raises(NoPlace):
+            await pool.send([hop(host)], parcel("c@y.example"))
+        assert await first == ["delivered"]
+        assert await fates(pool, [hop(host)], "d@y.example") == ["delivered"]
+        assert [mail.recipients[0] for mail in internet.mailbox.messages] == ["b@y.example", "d@y.example"]
+
+
+async def test_what_another_hop_said_is_told_when_no_connection_is_free() -> None:
+    async with pooled(Temper(latency_s=0.1), limits=Limits(per_hop=1, wait_s=0.1)) as (pool, _, (host,)):
+        first = asyncio.create_task(fates(pool, [hop(host)], "b@y.example"))
+        await asyncio.sleep(0)
+        (got,) = await pool.send([DEAD, hop(host)], parcel("c@y.example"))
+        assert (got.fate, "dead.example" in got.text) == (Fate.DEFERRED, True)
+        assert await first == ["delivered"]
 
 
 async def test_one_session_serves_one_message_after_the_other() -> None:
