@@ -203,6 +203,16 @@ async def test_inserts_are_seen_by_what_follows_and_fail_with_their_unit(store: 
     assert [await value(store, key) for key in ("e", "last")] == [None, "1"]
 
 
+async def test_what_is_written_is_found_by_an_index(postgres: Server) -> None:
+    """However small the server believes the table to be; answers may read a table whole."""
+    store = PostgresStore(postgres.create("indexed", "migrated"), SystemClock())
+    text = Statement("EXPLAIN UPDATE node SET until = 0 FROM unnest($1::bigint[]) AS given(id) WHERE node.id = given.id")
+    plan = "".join([line for (line,) in await store.write(lambda tx: tx.rows(text, list(range(1000))))])
+    assert "node_pkey" in plan and "Seq Scan" not in plan
+    assert await store.read(lambda tx: tx.row(Statement("SHOW enable_seqscan"))) == ("on",)
+    await store.close()
+
+
 async def test_a_server_that_takes_no_writes_is_unavailable(postgres: Server) -> None:
     standby = postgres.create("standby", "migrated")
     store = PostgresStore(f"{standby}{'&' if '?' in standby else '?'}default_transaction_read_only=on", SystemClock())
