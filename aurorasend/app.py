@@ -338,11 +338,11 @@ async def finish(running: Running, deadline_s: float) -> None:
     for task in running.background:
         task.cancel()
     await asyncio.gather(*running.background, return_exceptions=True)
-    await running.node.sources.write()
     await running.node.outside.close()
     await running.node.resolver.close()
     await running.wake.stop()
     await running.membership.leave()
+    await running.node.sources.write()  # after the farewell: nobody's mail waits for this history
     await running.node.store.close()
 
 

@@ -62,7 +62,7 @@ def parser(*kinds: Kind, schema: Schema | None = None, strip: bool = True) -> Ca
 
 class Seen:
     """The fields of one request as far as they are read; each is evaluated once, on demand, and its failure kept for its turn.
-    `limits` are those of the installation."""
+    `limits` are those of the caller."""
 
     __slots__ = ("_form", "_read", "limits", "raw")
 

@@ -1,8 +1,8 @@
 """Do not disturb: hours of each day in which mail of an API user waits (mail.md §13, events.md §13).
 
 Called by submission, list_send and delivery, and by operate, which knows the API's zone; here and in the store is UTC.
-Pure. Always: in these hours no attempt begins, whatever let it wait until then. A mail's life goes on in them: so no change of
-them can end it, or make it endless.
+Pure. Always: in these hours no attempt begins, whatever let it wait until then; one that waits for a connection when they begin
+may get it for another minute. A mail's life goes on in them: so no change of them can end it, or make it endless.
 """
 
 import re

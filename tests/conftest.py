@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from aurorasend.clock import SystemClock
+from aurorasend.config import Settings, load
 from aurorasend.store import open_store
 from aurorasend.store.migrate import migrate
 from aurorasend.store.tx import Store
@@ -66,3 +67,9 @@ async def store(store_url: str, tmp_path: Path) -> AsyncIterator[Store]:
     opened = open_store(store_url, tmp_path, SystemClock())
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def settings(store_url: str, tmp_path: Path) -> Settings:
+    """Those of a command of the operator, on that store."""
+    return load(tmp_path, assignments=[f"store.url={store_url}"], environment={})

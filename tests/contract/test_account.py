@@ -22,12 +22,6 @@ async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
         yield made
 
 
-@pytest.fixture
-def settings(store_url: str, tmp_path: Path) -> Settings:
-    """Of the operator's process."""
-    return load(tmp_path, assignments=[f"store.url={store_url}"], environment={})
-
-
 async def test_a_running_node_follows_within_a_second(api: Api, settings: Settings) -> None:
     assert (await api.call("user/configuration"))["sendSpeedLimit"] == 40_000
     await asyncio.to_thread(operate.set_account_options, settings, 1, ["send_rate=7", "paying=off"])

@@ -11,7 +11,7 @@ import pytest
 from aurorasend import operate, retention, source
 from aurorasend.clock import DAY
 from aurorasend.codes import Unavailable
-from aurorasend.config import Settings, load
+from aurorasend.config import Settings
 from aurorasend.retention import Expiry
 from aurorasend.source import Sources
 from aurorasend.store import source as rows
@@ -25,12 +25,6 @@ MAIL = {"from": "hi@one.example", "to": "ann@example.net", "subject": "S", "html
 async def api(store: Store, tmp_path: Path) -> AsyncIterator[Api]:
     async with managing(store, tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def settings(store_url: str, tmp_path: Path) -> Settings:
-    """Of the operator's process."""
-    return load(tmp_path, assignments=[f"store.url={store_url}"], environment={})
 
 
 async def told(api: Api, account_id: int = 1) -> list[tuple[str, int, int]]:
