@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -41,6 +41,7 @@ from aurorasend.gateways.simulator import SimulatorGateway
 from aurorasend.http import Budget, HttpApp, Limits
 from aurorasend.http_connection import Connection
 from aurorasend.http_guard import Outside
+from aurorasend.http_listener import Listening, Occupancy
 from aurorasend.ids import Ids
 from aurorasend.list_send import Expansion
 from aurorasend.logs import set_up
@@ -88,23 +89,15 @@ class Running:
     membership: Membership
     dispatcher: Dispatcher | None
     server: Server
-    listeners: list["Listening"] = field(default_factory=list)
+    listeners: list[Listening] = field(default_factory=list)
     background: list[asyncio.Task[None]] = field(default_factory=list)
-
-
-class Listening(uvicorn.Server):
-    """A uvicorn server that leaves signals to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
     sockets = _get_ready(settings)
     if settings.node.workers == 1:
-        uvloop.run(_run(settings, sockets))
+        uvloop.run(_run(settings, sockets, Occupancy(1)))
     else:
         _supervise(settings, sockets)
 
@@ -188,7 +181,8 @@ def _greet(settings: Settings, accounts: dict[str, dict[str, object]]) -> None:
 def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """Workers end by themselves when this process is gone, however it ended: else they would hold the address."""
     stopping = False
-    workers: dict[int, float] = {}
+    workers: dict[int, tuple[int, float]] = {}  # by process: its number, and when it was born
+    occupancy = Occupancy(settings.node.workers)
     life = os.pipe()  # its end is what the workers notice
 
     def stop(number: int, _: object) -> None:
@@ -198,42 +192,44 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    for number in STOPS:
-        signal.signal(number, stop)
+    for each in STOPS:
+        signal.signal(each, stop)
 
-    def start_one() -> None:
+    def start_one(number: int) -> None:
         # A stop that comes meanwhile waits until the new worker is known, and so is told to it.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         if not stopping:
-            workers[_fork(settings, sockets, life)] = time.monotonic()
+            workers[_fork(settings, sockets, life, occupancy, number)] = (number, time.monotonic())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
-    for _ in range(settings.node.workers):
-        start_one()
+    for number in range(settings.node.workers):
+        start_one(number)
     while workers:
         try:
             pid, status = os.wait()
         except ChildProcessError:
             return
-        born = workers.pop(pid, None)
-        if born is None or stopping:
+        if (ended := workers.pop(pid, None)) is None or stopping:
             continue
+        number, born = ended
+        occupancy.leave(number)
         log.error("worker %d ended with status %d; starting another", pid, os.waitstatus_to_exitcode(status))
         time.sleep(max(0.0, RESTART_S - (time.monotonic() - born)))
-        start_one()
+        start_one(number)
 
 
-def _fork(settings: Settings, sockets: Sequence[socket.socket], life: tuple[int, int]) -> int:
+def _fork(settings: Settings, sockets: Sequence[socket.socket], life: tuple[int, int], occupancy: Occupancy, number: int) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         os.close(life[1])
-        for number in STOPS:
-            signal.signal(number, signal.SIG_DFL)
+        for stop in STOPS:
+            signal.signal(stop, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        uvloop.run(_run(settings, sockets, life[0]))
+        occupancy.be(number)
+        uvloop.run(_run(settings, sockets, occupancy, life[0]))
         status = 0
     except BaseException:
         log.exception("the worker could not run")
@@ -245,7 +241,7 @@ def _fork(settings: Settings, sockets: Sequence[socket.socket], life: tuple[int,
 # -- one node
 
 
-async def _run(settings: Settings, sockets: Sequence[socket.socket], life: int | None = None) -> None:
+async def _run(settings: Settings, sockets: Sequence[socket.socket], occupancy: Occupancy, life: int | None = None) -> None:
     """`life` is the pipe whose end says that the parent is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -253,7 +249,7 @@ async def _run(settings: Settings, sockets: Sequence[socket.socket], life: int |
         loop.add_signal_handler(number, stop.set)
     if life is not None:
         loop.add_reader(life, stop.set)
-    running = await start(settings, sockets)
+    running = await start(settings, sockets, occupancy=occupancy)
     _tune_interpreter()
     await stop.wait()
     await finish(running, settings.node.stop_deadline.total_seconds())
@@ -276,7 +272,7 @@ async def _develop(settings: Settings, sockets: Sequence[socket.socket]) -> None
         delivery = replace(settings.delivery, route=RouteSetting("mx"), dns=servers, mx_port=internet.smtp_port)
         telling = asyncio.create_task(_tell(internet))
         try:
-            await _run(replace(settings, delivery=delivery), sockets)
+            await _run(replace(settings, delivery=delivery), sockets, Occupancy(1))
         finally:
             telling.cancel()
 
@@ -293,7 +289,11 @@ async def _tell(internet: Internet) -> None:
 
 
 async def start(
-    settings: Settings, sockets: Sequence[socket.socket], clock: Clock | None = None, store: Store | None = None
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    clock: Clock | None = None,
+    store: Store | None = None,
+    occupancy: Occupancy | None = None,
 ) -> Running:
     """A running node. `store` replaces the one that the settings name. Raises Unavailable when the store is away."""
     clock = clock or SystemClock()
@@ -317,8 +317,9 @@ async def start(
         running.background.append(asyncio.create_task(Sweeper(store, clock, node.sandbox, settings).run()))
         running.background.append(asyncio.create_task(DomainWatch(node.domains).run()))
     running.background.append(asyncio.create_task(node.sources.run()))
+    occupancy = occupancy or Occupancy(1)
     running.listeners = [
-        _listen(running, listener.region or settings.region.default, bool(listener.region))
+        _listen(running, occupancy, listener.region or settings.region.default, bool(listener.region))
         for listener in settings.http.listen[: len(sockets)]
     ]
     for listening, bound in zip(running.listeners, sockets, strict=True):
@@ -427,7 +428,7 @@ def _carrier(settings: Settings) -> Carrier:
     return Datagrams(settings.data / "wake")
 
 
-def _listen(running: Running, region: str, fixed: bool) -> Listening:
+def _listen(running: Running, occupancy: Occupancy, region: str, fixed: bool) -> Listening:
     """A listener with a region of its own serves that one; another asks the Host."""
     settings, node = running.node.settings, running.node
     access = OperatorAccess(operator_token(settings.operator_token), settings.http.proxies)
@@ -446,7 +447,6 @@ def _listen(running: Running, region: str, fixed: bool) -> Listening:
     config = uvicorn.Config(
         app,
         loop="none",
-        http=Connection,
         limit_concurrency=CONNECTIONS,
         ws="none",
         proxy_headers=False,  # whose X-Forwarded-For is believed is decided by http.proxies
@@ -457,4 +457,4 @@ def _listen(running: Running, region: str, fixed: bool) -> Listening:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.node.stop_deadline.total_seconds()),
     )
-    return Listening(config)
+    return Listening(config, Connection, occupancy)

@@ -44,18 +44,20 @@ Info = Mapping[str, object]
 class Auth(Enum):
     """Whose credentials an endpoint asks for, and the codes of their failure (conventions.md §3, sms.md §2.3)."""
 
-    API_USER = (Code.AUTHENTICATION_FAILED,)
-    SMS = (
-        Code.AUTHENTICATION_FAILED,
-        Code.SMS_SIGNATURE_INVALID,
-        Code.SMS_SIGNATURE_MISMATCH,
-        Code.SMS_TIMESTAMP_INVALID,
-        Code.SMS_USER_UNKNOWN,
-        Code.SMS_USER_EMPTY,
-        Code.SMS_NOT_ENABLED,
-        Code.SMS_ACCOUNT_UNKNOWN,
+    API_USER = frozenset({Code.AUTHENTICATION_FAILED})
+    SMS = frozenset(
+        {
+            Code.AUTHENTICATION_FAILED,
+            Code.SMS_SIGNATURE_INVALID,
+            Code.SMS_SIGNATURE_MISMATCH,
+            Code.SMS_TIMESTAMP_INVALID,
+            Code.SMS_USER_UNKNOWN,
+            Code.SMS_USER_EMPTY,
+            Code.SMS_NOT_ENABLED,
+            Code.SMS_ACCOUNT_UNKNOWN,
+        }
     )
-    NONE = ()
+    NONE = frozenset[Code]()  # of no tuples: the empty one is lost by Python 3.11's first releases
 
 
 class Frequency(Enum):

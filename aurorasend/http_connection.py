@@ -12,6 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from aurorasend.http import HttpApp
+from aurorasend.http_listener import Occupancy
 
 HEAD_S = 30.0  # from the connection, or the first byte after an answer, to the end of the head
 HEAD_BYTES = 64 * 1024  # request line and fields, or fields after a body; what is read at once may end a little above it
@@ -28,8 +29,9 @@ class Connection(HttpToolsProtocol):
     head_bytes = HEAD_BYTES
     read_s = READ_S
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, occupancy: Occupancy, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._occupancy = occupancy
         self._in_head = True
         self._size = 0  # bytes since the head began, or since the last one of a body
         self._begins = b""
@@ -39,6 +41,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._occupancy.change(+1)
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,6 +49,7 @@ class Connection(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
         self._is_read()
+        self._occupancy.change(-1)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:

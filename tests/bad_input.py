@@ -344,7 +344,7 @@ def _host(length: int) -> str:
 
 def _of_credentials(asked: Endpoint, given: Given) -> Iterator[Case]:
     names = {Auth.API_USER: ("apiUser", "apiKey"), Auth.SMS: ("smsUser", "smsKey"), Auth.NONE: ()}[asked.auth]
-    refused = frozenset(asked.auth.value)
+    refused = asked.auth.value
     for name in names:
         wrong: dict[str, Value | None] = {"missing": None, "empty": "", "white space": " ", "NUL": "a\0", **BROKEN}
         for how, value in wrong.items():

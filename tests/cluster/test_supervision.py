@@ -1,11 +1,12 @@
 """The parent of several workers: what happens when it or a worker is killed, and that a stop ends all of them."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.cluster.server import Node
 
 
-@contextmanager
+@contextlib.contextmanager
 def two_workers(data: Path) -> Iterator[Node]:
     node = Node(data, {}, workers=2)
     try:
@@ -55,3 +56,22 @@ def test_a_stop_just_after_a_worker_died_ends_all(tmp_path: Path) -> None:
         time.sleep(0.05)
         os.kill(node.pid, signal.SIGTERM)
         assert wait_until_dead([node.pid], 10) == []
+
+
+@pytest.mark.slow
+def test_the_connections_of_a_client_are_spread_over_the_workers(tmp_path: Path) -> None:
+    with two_workers(tmp_path / "data") as node, contextlib.ExitStack() as kept:
+        for _ in range(64):
+            client = kept.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=10))
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 404")
+        counts = [connections(pid, node.port) for pid in node.worker_pids()]
+        assert sum(counts) == 64
+        assert min(counts) >= 16, counts
+
+
+def connections(pid: int, port: int) -> int:
+    """How many open connections to `port` a process has."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    wanted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
+    return sum(os.readlink(file) in wanted for file in Path(f"/proc/{pid}/fd").iterdir())

@@ -4,7 +4,8 @@ past ASGI, and pages share a connection."""
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from aurorasend.config import Settings
 from aurorasend.endpoint import Auth, Call, Catalogue, Info, Server, changed, endpoint
 from aurorasend.http import Budget, HttpApp
 from aurorasend.http_connection import Connection
+from aurorasend.http_listener import Listening, Occupancy
 
 LARGE = 20_000_000  # bytes: more than all buffers on the way take
 
@@ -41,7 +43,13 @@ async def wait(call: Call[None], p: Nothing) -> Info:
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[uvicorn.Server]:
+def bound() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+async def served(bound: socket.socket) -> AsyncIterator[Listening]:
     app = HttpApp(
         Server(SimpleNamespace(settings=Settings(Path()), clock=SystemClock()), Catalogue((wait,))),  # type: ignore[arg-type]
         region="sg",
@@ -50,12 +58,9 @@ async def served() -> AsyncIterator[uvicorn.Server]:
             Route("/large", lambda request: PlainTextResponse("x" * LARGE)),
         ],
     )
-    config = uvicorn.Config(
-        app, port=0, http=Hasty, ws="none", lifespan="off", log_config=None, loop="none", proxy_headers=False
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve())
+    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None, loop="none", proxy_headers=False)
+    server = Listening(config, Hasty, Occupancy(1))
+    serving = asyncio.create_task(server.serve([bound]))
     while not server.started:  # noqa: ASYNC110 uvicorn offers nothing to wait for
         await asyncio.sleep(0.01)
     yield server
@@ -64,8 +69,8 @@ async def served() -> AsyncIterator[uvicorn.Server]:
 
 
 @pytest.fixture
-def port(served: uvicorn.Server) -> int:
-    number: int = served.servers[0].sockets[0].getsockname()[1]
+def port(served: Listening, bound: socket.socket) -> int:
+    number: int = bound.getsockname()[1]
     return number
 
 
@@ -211,7 +216,7 @@ async def test_a_body_that_waits_for_100_continue_gets_it(port: int) -> None:
     writer.close()
 
 
-async def test_a_stop_waits_for_the_calls_under_way(served: uvicorn.Server, port: int) -> None:
+async def test_a_stop_waits_for_the_calls_under_way(served: Listening, port: int) -> None:
     answering = asyncio.create_task(talk(port, call(4)))
     async with asyncio.timeout(5):
         while not served.server_state.tasks:  # noqa: ASYNC110 uvicorn offers nothing to wait for
