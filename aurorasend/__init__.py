@@ -9,6 +9,7 @@ The map: the modules in the order of a message's life.
     membership              this process among the nodes: its number, its lease
     bootstrap               accounts for development and tests
 
+    http_listener           connections, spread evenly over the workers
     http, http_connection   a request comes in, within limits
     carrier                 what it carried, wherever it carried it
     endpoint, fields        an endpoint and its parameters, declared once

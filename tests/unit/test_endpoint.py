@@ -26,6 +26,7 @@ from aurorasend.endpoint import Answer, Auth, Call, Catalogue, Frequency, Info, 
 from aurorasend.fields import Field, text
 from aurorasend.http import Budget, HttpApp, Limits
 from aurorasend.http_connection import Connection
+from aurorasend.http_listener import Listening, Occupancy
 
 Word = Annotated[
     str, Field("word", text(5), empty=Code.LABEL_NAME_EMPTY, invalid=Code.LABEL_NAME_LENGTH, too_long=Code.LABEL_NAME_LENGTH)
@@ -181,11 +182,9 @@ async def running(**how: Any) -> AsyncIterator[Running]:
     server = Server(node, Catalogue(ENDPOINTS))
     pages = [Route("/page", lambda request: PlainTextResponse("a page"))]
     app = HttpApp(server, region="sg", hosts={"api-us.test": "us"}, pages=pages, **how)
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    served = uvicorn.Server(
-        uvicorn.Config(app, http=Connection, log_level="error", lifespan="off", ws="none", access_log=False, proxy_headers=False)
-    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none", access_log=False, proxy_headers=False)
+    served = Listening(config, Connection, Occupancy(1))
     task = asyncio.create_task(served.serve(sockets=[listener]))
     port = listener.getsockname()[1]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
