@@ -11,7 +11,8 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -27,7 +28,8 @@ from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-GROUP = 512  # units in one commit at most; bounds how long the first of them waits
+GROUP = 512  # units in one commit at most
+GROUP_S = 0.02  # none joins a transaction that is older; bounds how long the first of them, and other processes, wait
 READERS = 4
 BUSY_S = 30  # longest wait for another process
 CHECKPOINT_S = 0.1  # a thread of its own brings the WAL into the file so often, so that no commit has to
@@ -184,37 +186,33 @@ class SqliteStore:
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
         tx = SqliteTx(connection)
-        while True:
-            group = self._gather()
-            ours = [wanted for wanted in group if wanted is not None]
-            if ours:
-                self._write_group(connection, tx, ours)
-                _tell(ours)
-                self._changed.set()
-            if len(ours) < len(group):
-                return
+        while (first := self._wanted.get()) is not None:
+            group = [first]
+            self._write_group(connection, tx, group)
+            _tell(group)
+            self._changed.set()
 
     def _write_group(self, connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted]) -> None:
-        """Never raises: without the thread nobody would get an answer any more."""
+        """Adds to `group` what comes meanwhile. Never raises: without the thread nobody would get an answer any more."""
         try:
             self._turn.take()
             try:
-                _commit_group(connection, tx, group)
+                _commit_group(connection, tx, group, self._next)
             finally:
                 self._turn.give()
         except Exception as error:
             for wanted in group:
                 wanted.error = wanted.error or _trouble(error)
 
-    def _gather(self) -> list[_Wanted | None]:
-        """At least one unit, and all that wait by then; None ends the thread."""
-        group = [self._wanted.get()]
-        while len(group) < GROUP and group[-1] is not None:
-            try:
-                group.append(self._wanted.get_nowait())
-            except queue.Empty:
-                break
-        return group
+    def _next(self) -> _Wanted | None:
+        """A further unit, if one waits."""
+        try:
+            wanted = self._wanted.get_nowait()
+        except queue.Empty:
+            return None
+        if wanted is None:
+            self._wanted.put(None)  # the end is for _write_all, and nothing comes after it
+        return wanted
 
     # -- the checkpointer's thread
 
@@ -280,12 +278,18 @@ def _drive(unit: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a unit of work awaited something other than its transaction")
 
 
-def _commit_group(connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted]) -> None:
-    """One transaction for the group. A unit that fails undoes only itself; when the commit fails, all fail."""
+def _commit_group(
+    connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted], further: Callable[[], _Wanted | None]
+) -> None:
+    """One transaction for `group`, and for what comes until it is done: a transaction costs more than most units. A unit
+    that fails undoes only itself; when the commit fails, all fail."""
     try:
         connection.execute("BEGIN IMMEDIATE")
+        until = time.monotonic() + GROUP_S
         for wanted in group:
-            _run_unit(connection, tx, wanted, alone=len(group) == 1)
+            _run_unit(connection, tx, wanted, is_first=wanted is group[0])
+            if len(group) < GROUP and time.monotonic() < until and (another := further()) is not None:
+                group.append(another)
         connection.execute("COMMIT")
     except Exception as error:
         if connection.in_transaction:
@@ -295,10 +299,10 @@ def _commit_group(connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wan
                 wanted.error = _trouble(error)
 
 
-def _run_unit(connection: sqlite3.Connection, tx: SqliteTx, wanted: _Wanted, *, alone: bool) -> None:
+def _run_unit(connection: sqlite3.Connection, tx: SqliteTx, wanted: _Wanted, *, is_first: bool) -> None:
     if wanted.future.cancelled():  # nobody waits for the answer, so nothing was promised
         return
-    if not alone:
+    if not is_first:
         connection.execute("SAVEPOINT unit")
     try:
         wanted.result = _drive(complete(wanted.unit, tx, tx))
@@ -306,12 +310,12 @@ def _run_unit(connection: sqlite3.Connection, tx: SqliteTx, wanted: _Wanted, *, 
         wanted.error = _trouble(error)
         if not connection.in_transaction:  # SQLite itself undid everything (disk full, I/O error)
             raise
-        if alone:
+        if is_first:
             connection.execute("ROLLBACK")
-            connection.execute("BEGIN")
+            connection.execute("BEGIN IMMEDIATE")
         else:
             connection.execute("ROLLBACK TO unit")
-    if not alone:
+    if not is_first:
         connection.execute("RELEASE unit")
 
 
