@@ -105,9 +105,10 @@ class Datagrams:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._hear, heard)
 
     async def send(self) -> None:
-        for path in self._folder.glob("*.sock"):
-            if path == self._path:
+        for name in os.listdir(self._handle):
+            if not name.endswith(".sock") or name == self._path.name:
                 continue
+            path = self._folder / name
             try:
                 self._socket.sendto(b"w", self._address(path))
             except (ConnectionRefusedError, FileNotFoundError):
