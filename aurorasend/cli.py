@@ -343,6 +343,20 @@ def fix_from(data: Path, assignments: Sequence[str], account_id: int, name: str,
         operate.fix_from(settings, account_id, name, fixed=switch == "on")
 
 
+@domain.command("mail-from")
+@data_option
+@set_option
+@click.argument("account_id", type=int)
+@click.argument("name")
+@click.argument("local")
+def fix_mail_from(data: Path, assignments: Sequence[str], account_id: int, name: str, local: str) -> None:
+    """Give all mail from a domain the envelope sender LOCAL@NAME. `random`: one of each mail's own again, by which a bounce
+    that comes later finds its mail; bounces to a fixed one are yours to read."""
+    settings = settings_of(data, assignments)
+    with told_in_a_sentence():
+        operate.fix_mail_from(settings, account_id, name, "" if local == "random" else local)
+
+
 @main.group()
 def template() -> None:
     """Email templates: the audit, where it is manual."""

@@ -229,17 +229,23 @@ class Mail:
             raw = self._sign(composed, signers)
         else:
             raw = await asyncio.get_running_loop().run_in_executor(self._signing, self._sign, composed, signers)
-        mail_from = return_path.make(
-            self._return_key, submitted.origin.account_id, due.claimed.ref, submitted.domain, self._clock.now_us()
-        )
         return Envelope(
-            mail_from=mail_from,
+            mail_from=self._mail_from(due),
             recipient=due.target.address,
             raw=raw,
             needs_smtputf8=composed.needs_smtputf8,
             subject=letter.subject_of(due.target),
             urgent=not submitted.batch,
             encrypted=submitted.encrypted,
+        )
+
+    def _mail_from(self, due: Due) -> str:
+        """One that leads back to this recipient, unless the domain has a fixed one (mail.md §10)."""
+        submitted = due.submitted
+        if submitted.mail_from:
+            return f"{submitted.mail_from}@{submitted.domain}"
+        return return_path.make(
+            self._return_key, submitted.origin.account_id, due.claimed.ref, submitted.domain, self._clock.now_us()
         )
 
     def _sign(self, composed: Composed, signers: Sequence[Signer]) -> bytes:

@@ -39,6 +39,7 @@ class Submitted:
     encrypted: bool  # it leaves by TLS or waits
     is_marked: bool  # as advertising (mail.md §13)
     is_aligned: bool  # From is at the domain: it is set so, or DNS was seen to have DMARC for it (mail.md §10)
+    mail_from: str  # the local part of the envelope sender, or "" for one of each recipient's own
     quiet: Quiet
     size: int  # bytes of content
 
@@ -107,7 +108,7 @@ class Letters:
 
 def _submitted(account_id: int, row: Row) -> Submitted:
     submission_id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, created, size, *rest = row
-    domain, domain_changed, seen, fixed_from, interception, require_tls, ad_tag, *quiet = rest
+    domain, domain_changed, seen, fixed_from, mail_from, interception, require_tls, ad_tag, *quiet = rest
     return Submitted(
         origin=Origin(account_id, submission_id, api_user_id, sender_id, label_id, created),
         domain_id=domain_id,
@@ -119,6 +120,7 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         encrypted=bool(require_tls),
         is_marked=bool(ad_tag) and email_type == 1,
         is_aligned=bool(fixed_from or seen & DMARC),
+        mail_from=mail_from,
         quiet=Quiet(*quiet),
         size=size,
     )

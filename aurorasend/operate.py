@@ -213,8 +213,8 @@ def account_sources(settings: Settings, account_id: int) -> list[dict[str, objec
 def list_domains(settings: Settings, account_id: int) -> list[dict[str, object]]:
     found = _with_store(settings, lambda store: store.read(lambda tx: rows.domains_of(tx, account_id)))
     return [
-        {"id": id_, "name": name, "verified": bool(verified), "test": type_ == TEST, "fixedFrom": bool(fixed)}
-        for id_, name, verified, _, type_, fixed in found
+        {"id": id_, "name": name, "verified": bool(verified), "test": type_ == TEST, "fixedFrom": bool(fixed), "mailFrom": local}
+        for id_, name, verified, _, type_, fixed, local in found
     ]
 
 
@@ -268,6 +268,16 @@ def fix_from(settings: Settings, account_id: int, name: str, *, fixed: bool) -> 
     """Whether From of all mail from a domain is put at it (mail.md §10), or only where DNS has DMARC."""
     name = _domain_name(name)
     if not _with_store(settings, lambda store: store.write(lambda tx: rows.fix_from(tx, account_id, name, fixed))):
+        raise Impossible(f"The account {account_id} has no domain {name}.")
+
+
+def fix_mail_from(settings: Settings, account_id: int, name: str, local: str) -> None:
+    """The local part of the envelope sender of all mail from a domain (mail.md §10); "" for a random one for each mail, which
+    alone tells whose mail a bounce is about."""
+    name = _domain_name(name)
+    if local and not (local.isascii() and is_address(f"{local}@{name}")):
+        raise Impossible(f"{local!r} cannot stand before the @ of an address.")
+    if not _with_store(settings, lambda store: store.write(lambda tx: rows.fix_mail_from(tx, account_id, name, local))):
         raise Impossible(f"The account {account_id} has no domain {name}.")
 
 

@@ -72,7 +72,8 @@ _IP_ENTRIES = Statement("SELECT entry FROM ip_entry WHERE account_id = $1 ORDER 
 _NO_IP_ENTRIES = Statement("DELETE FROM ip_entry WHERE account_id = $1")
 _LOCK = Statement(sqlite="SELECT 1 FROM account WHERE id = $1", postgres="SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE")
 _DOMAIN = Statement("SELECT id, name, (verified & 7) = 7, type FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
-_DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector, type, fixed_from FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
+_DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector, type, fixed_from, mail_from FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
+_FIX_MAIL_FROM = Statement("UPDATE domain SET mail_from = $3 WHERE account_id = $1 AND name = $2 AND removed = 0")
 _FIX_FROM = Statement("UPDATE domain SET fixed_from = $3 WHERE account_id = $1 AND name = $2 AND removed = 0")
 _DOMAIN_KEYS = Statement("SELECT name, selector, rsa_key, ed25519_key FROM domain WHERE account_id = $1 AND id = $2")
 _REGISTERED = Statement("SELECT address FROM test_recipient WHERE account_id = $1 AND address IN texts($2)")
@@ -151,6 +152,11 @@ async def domains_of(tx: Tx, account_id: int) -> list[Row]:
 async def fix_from(tx: Tx, account_id: int, name: str, fixed: bool) -> bool:
     """False when there is no such domain."""
     return await tx.run(_FIX_FROM, account_id, name, int(fixed)) == 1
+
+
+async def fix_mail_from(tx: Tx, account_id: int, name: str, local: str) -> bool:
+    """`local` "" lets it be random. False when there is no such domain."""
+    return await tx.run(_FIX_MAIL_FROM, account_id, name, local) == 1
 
 
 async def domain_keys(tx: Tx, account_id: int, domain_id: int) -> Row | None:

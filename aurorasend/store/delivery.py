@@ -6,7 +6,7 @@ from aurorasend.store.tx import Row, Statement, Tx
 
 _SUBMISSIONS = Statement(
     "SELECT s.id, s.api_user_id, s.sender_id, s.domain_id, s.message_id, s.email_type, s.label_id, s.created, s.size, d.name, d.updated, "
-    "CASE WHEN d.vouched = 0 THEN d.verified ELSE 0 END, d.fixed_from, a.bounce_interception, a.require_tls, a.ad_tag, u.quiet_begin, u.quiet_minutes "
+    "CASE WHEN d.vouched = 0 THEN d.verified ELSE 0 END, d.fixed_from, d.mail_from, a.bounce_interception, a.require_tls, a.ad_tag, u.quiet_begin, u.quiet_minutes "
     "FROM submission s JOIN domain d ON d.account_id = s.account_id AND d.id = s.domain_id "
     "JOIN api_user u ON u.account_id = s.account_id AND u.id = s.api_user_id "
     "JOIN account a ON a.id = s.account_id "
@@ -20,7 +20,7 @@ _CONTENTS = Statement(
 
 async def submissions(tx: Tx, account_id: int, ids: Sequence[int]) -> list[Row]:
     """(id, api_user_id, sender_id, domain_id, message_id, email_type, label_id, created, size, domain, its last change,
-    its records that DNS was seen to have, fixed From, bounce interception, TLS, AD tag,
+    its records that DNS was seen to have, fixed From, fixed local part of the envelope sender, bounce interception, TLS, AD tag,
     begin and minutes of quiet hours)"""
     return await tx.rows(_SUBMISSIONS, account_id, tx.many(ids))
 

@@ -131,6 +131,7 @@ domain = _of_account(
     _int("verified"),  # bit mask of the records that passed, management.md §5.2
     _int("vouched"),  # the operator answers for it, whatever DNS says
     _int("fixed_from"),  # From is at it, as where DNS has DMARC, mail.md §10
+    _text("mail_from"),  # the local part of its envelope sender; "" is a random one for each mail, mail.md §10
     _text("selector"),
     _text("public_key"),  # base64, as DNS shows it
     _bytes("rsa_key"),  # encrypted PKCS8

@@ -142,6 +142,20 @@ async def test_from_is_fixed_for_a_domain(api: Api, settings: Settings) -> None:
         await asyncio.to_thread(operate.fix_from, settings, 1, "two.example", fixed=True)
 
 
+async def test_the_envelope_sender_is_fixed_for_a_domain(api: Api, settings: Settings) -> None:
+    """mail.md §10"""
+    await api.call("domain/add", name="other.example")
+    for local in ("bounces", "Ann.O'Neil+x", "b" * 64, ""):
+        await asyncio.to_thread(operate.fix_mail_from, settings, 1, "ONE.example", local)
+        listed = await asyncio.to_thread(operate.list_domains, settings, 1)
+        assert {each["name"]: each["mailFrom"] for each in listed} == {"one.example": local, "other.example": ""}
+    for local in ("a b", "a@b", ".a", "a\r\nb", "é", "b" * 65, "<a>"):
+        with pytest.raises(operate.Impossible, match="cannot stand before the @"):
+            await asyncio.to_thread(operate.fix_mail_from, settings, 1, "one.example", local)
+    with pytest.raises(operate.Impossible, match=r"no domain two\.example"):
+        await asyncio.to_thread(operate.fix_mail_from, settings, 1, "two.example", "bounces")
+
+
 async def test_mail_of_an_api_user_waits_in_quiet_hours(api: Api, settings: Settings) -> None:
     """mail.md §13; it is 9:00 in the API's zone"""
     await asyncio.to_thread(operate.set_quiet_hours, settings, 1, "one_trigger", "08:30-09:30")

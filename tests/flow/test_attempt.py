@@ -266,6 +266,15 @@ async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet
         await node.settled()
 
 
+async def test_f28_a_domain_may_have_one_envelope_sender(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        domain = node.accounts["main"]["domain"]
+        await node.change("UPDATE domain SET mail_from = 'bounces' WHERE name = $1", domain)
+        await node.accepted(to="a@example.net;b@example.net")
+        assert {mail.mail_from for mail in await internet.mailbox.wait(2)} == {f"bounces@{domain}"}
+        await node.settled()
+
+
 async def test_f29_the_sandbox_keeps_it(data: Path) -> None:
     async with serving(data) as node:
         await node.accepted(to="ann@example.net;bob@example.net", subject="Grüße")

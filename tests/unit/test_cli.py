@@ -75,6 +75,9 @@ def test_an_account_is_made_with_all_that_sending_needs(tmp_path: Path) -> None:
     for switch, fixed in (("on", [False, False, True]), ("off", [False] * 3)):
         assert run(tmp_path, "domain", "fixed-from", str(made["id"]), "Second.Example.com", switch).exit_code == 0
         assert [one["fixedFrom"] for one in answer(tmp_path, "domain", "list", str(made["id"]))] == fixed
+    for local, shown in (("bounces", "bounces"), ("random", "")):
+        assert run(tmp_path, "domain", "mail-from", str(made["id"]), "second.example.com", local).exit_code == 0
+        assert answer(tmp_path, "domain", "list", str(made["id"]))[2]["mailFrom"] == shown
 
 
 def test_the_api_users_of_any_account_have_names_that_the_api_takes(tmp_path: Path) -> None:
@@ -152,6 +155,8 @@ def test_an_operator_says_who_may_send_and_to_whom(tmp_path: Path) -> None:
         ("domain add 1 mail.example.com", "has the domain mail.example.com already."),
         ("domain add 999 mail.example.com", "There is no account 999."),
         ("domain fixed-from 1 other.example.com on", "The account 1 has no domain other.example.com."),
+        ("domain mail-from 1 other.example.com bounces", "The account 1 has no domain other.example.com."),
+        ("domain mail-from 1 mail.example.com a@b", "'a@b' cannot stand before the @ of an address."),
         ("account show 999", "There is no account 999."),
         ("account set 999 sms=off", "There is no account 999."),
         ("account set 1 credit=5", "An account has no 'credit'; it has frozen, paying,"),

@@ -133,6 +133,7 @@ def upgrade() -> None:
     sa.Column('verified', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('vouched', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('fixed_from', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('mail_from', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('selector', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('public_key', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('rsa_key', sa.LargeBinary(), nullable=False),
