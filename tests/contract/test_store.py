@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import asyncpg
@@ -9,9 +10,10 @@ import pytest
 
 from aurorasend.clock import SystemClock
 from aurorasend.codes import Unavailable
+from aurorasend.store.migrate import migrate
 from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.schema import meta, sequence
-from aurorasend.store.sqlite import SqliteStore
+from aurorasend.store.sqlite import GROUP_S, SqliteStore
 from aurorasend.store.tx import Hot, Statement, Store, Tx
 from tests.postgres import Server
 
@@ -234,3 +236,52 @@ async def test_a_failure_of_the_lock_among_processes_ends_no_more_than_the_write
     os.close(spare)
     assert await store.write(lambda tx: tx.run(PUT, "a", "2")) == 1
     assert await value(store, "a") == "2"
+
+
+async def written(data: Path, *units: str, begin_s: float = 0.0) -> tuple[list[object], list[str]]:
+    """What came of units on SQLite of which the first waits until all others do, and the statements of the writer. `units`
+    name a key each; `!` is for one that fails."""
+    await migrate("sqlite", data)
+    store, said, others = SqliteStore(data / "aurorasend.db", SystemClock()), list[str](), threading.Event()
+
+    async def write(name: str) -> None:
+        async def unit(tx: Tx) -> None:
+            if name == units[0]:
+                assert others.wait(5)
+                threading.Event().wait(begin_s)
+            await tx.run(PUT, name, "1")
+            if name.startswith("!"):
+                raise ValueError(name)
+
+        await store.write(unit)
+
+    try:
+        store._opened[0].set_trace_callback(said.append)
+        first = asyncio.create_task(write(units[0]))
+        while "BEGIN IMMEDIATE" not in said:  # noqa: ASYNC110 said by another thread
+            await asyncio.sleep(0.001)
+        rest = [asyncio.create_task(write(name)) for name in units[1:]]
+        await asyncio.sleep(0)
+        others.set()
+        found = [str(result) for result in await asyncio.gather(first, *rest, return_exceptions=True)]
+        kept = {row[0] for row in await store.read(lambda tx: tx.rows(SOME, tx.many(list(units))))}
+        assert kept == {name for name in units if not name.startswith("!")}
+        return list(found), [text for text in said if text.split()[0] in ("BEGIN", "COMMIT", "ROLLBACK")]
+    finally:
+        await store.close()
+
+
+async def test_what_comes_while_a_transaction_is_open_joins_it(tmp_path: Path) -> None:
+    assert await written(tmp_path, "one", "two", "three") == (["None"] * 3, ["BEGIN IMMEDIATE", "COMMIT"])
+
+
+async def test_a_unit_that_fails_in_a_transaction_that_others_joined_undoes_only_itself(tmp_path: Path) -> None:
+    undone = ["BEGIN IMMEDIATE", "ROLLBACK TO unit", "COMMIT"]
+    assert await written(tmp_path, "one", "!two", "three") == (["None", "!two", "None"], undone)
+    again = ["BEGIN IMMEDIATE", "ROLLBACK", "BEGIN IMMEDIATE", "COMMIT"]
+    assert await written(tmp_path, "!four", "five") == (["!four", "None"], again)
+
+
+async def test_nothing_joins_a_transaction_that_has_been_open_for_long(tmp_path: Path) -> None:
+    twice = ["BEGIN IMMEDIATE", "COMMIT"] * 2
+    assert await written(tmp_path, "one", "two", "three", begin_s=2 * GROUP_S) == (["None"] * 3, twice)
