@@ -14,7 +14,7 @@ from aurorasend.store.tx import Store
 def submitted(submission_id: int, size: int) -> Submitted:
     origin = Origin(1, submission_id, 1, 1, 0, 0)
     switches = (False, True, False, False, False)
-    return Submitted(origin, 1, "mail.example.org", 0, "1_1_1_1.sg-0_0_0_1-inbound", *switches, NEVER, size)
+    return Submitted(origin, 1, "mail.example.org", 0, "1_1_1_1.sg-0_0_0_1-inbound", *switches, "", NEVER, size)
 
 
 async def test_what_two_read_at_once_is_counted_once() -> None:
