@@ -68,7 +68,13 @@ class Membership:
         except Unavailable as error:
             log.warning("no farewell, the lease will end by itself: %s", error)
         self._path(worker).unlink(missing_ok=True)
-        os.close(self._lock)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        """Once: by then the number of the file may be that of another one."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _path(self, worker: int) -> Path:
         return self._folder / f"{worker}.lock"
@@ -77,8 +83,7 @@ class Membership:
         now_us = self._clock.now_us()
         until_us = now_us + self._lease_us
         self.worker = await self._store.write(lambda tx: rows.add(tx, self._host, self._delivers, now_us, until_us))
-        if self._lock >= 0:
-            os.close(self._lock)
+        self._unlock()
         draft = self._path(self.worker).with_suffix(".new")
         self._lock = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
