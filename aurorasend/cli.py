@@ -350,8 +350,8 @@ def fix_from(data: Path, assignments: Sequence[str], account_id: int, name: str,
 @click.argument("name")
 @click.argument("local")
 def fix_mail_from(data: Path, assignments: Sequence[str], account_id: int, name: str, local: str) -> None:
-    """Give all mail from a domain the envelope sender LOCAL@NAME. `random`: one of each mail's own again, by which a bounce
-    that comes later finds its mail; bounces to a fixed one are yours to read."""
+    """Give all mail from a domain the envelope sender LOCAL@NAME. `random`: one of each mail's own again, which says, signed,
+    whose mail it is."""
     settings = settings_of(data, assignments)
     with told_in_a_sentence():
         operate.fix_mail_from(settings, account_id, name, "" if local == "random" else local)

@@ -1,7 +1,7 @@
 """uvicorn's connection with limits that it lacks: how long and how large the head of a request may be, and what stands after
 the body in its place; how long an answer may wait to be read.
 
-Called by app (uvicorn.Config). Without them a peer that never ends its head holds a connection, or memory, for ever.
+Called by http_listener, for app. Without them a peer that never ends its head holds a connection, or memory, for ever.
 Calls of the API go straight to http; uvicorn keeps their order, keep-alive, back pressure and graceful stop.
 """
 

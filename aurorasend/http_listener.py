@@ -1,8 +1,8 @@
 """Takes the connections of clients, as many in each worker as in any other.
 
-Called by app. The workers of a node listen on one socket, and a client keeps its connection for long: whoever is first at
-it would often take nearly all, and then work alone. So who has more connections than another waits a moment before it
-takes a further one, in which the other can.
+Called by app. The workers of a node listen on one socket, and a client keeps its connection for long: who happened to be idle
+when it came would often have nearly all, and then work alone. So who has more connections than another waits a moment
+before it takes a further one, in which the other can.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ import uvicorn
 log = logging.getLogger(__name__)
 
 MOMENT_S = 0.001
-EXHAUSTED_S = 0.1  # no file or memory is left for a connection: it waits for so long
+AT_ONCE = 16  # connections taken before requests have their turn
+EXHAUSTED_S = 0.1  # when no file or memory is left for a connection, it waits for so long
 ABSENT = 2**32 - 1  # of a worker that takes none
 
 
@@ -49,9 +50,10 @@ class Occupancy:
         if self._numbers[self._worker] != ABSENT:
             self._numbers[self._worker] = self._own
 
-    def is_fuller(self) -> bool:
-        """Whether this worker has more connections than another."""
-        return self._numbers[self._worker] > min(self._numbers)
+    def is_fuller(self, coming: int = 0) -> bool:
+        """Whether this worker has more connections than another, with `coming` ones that are not counted yet."""
+        others = (number for worker, number in enumerate(self._numbers) if worker != self._worker)
+        return self._own + coming > min(others, default=ABSENT)
 
 
 class Listening(uvicorn.Server):
@@ -88,7 +90,7 @@ class Listening(uvicorn.Server):
 
 
 class Door:
-    """Takes one connection at a time from a listening socket, from now until `close`."""
+    """Takes the connections of a listening socket, from now until `close`."""
 
     def __init__(self, listening: socket.socket, connection: Callable[[], asyncio.Protocol], occupancy: Occupancy) -> None:
         listening.setblocking(False)
@@ -96,42 +98,63 @@ class Door:
         self._connection = connection
         self._occupancy = occupancy
         self._loop = asyncio.get_running_loop()
-        self._taking = self._loop.create_task(self._take_all())
+        self._coming: set[asyncio.Task[None]] = set()  # taken, and not yet with their protocol
+        self._pause: asyncio.TimerHandle | None = None
+        self._is_short = False  # of files or memory
+        self._open()
 
     async def close(self) -> None:
         """What waits to be taken is left to other workers. The socket stays open."""
         self._loop.remove_reader(self._listening)
-        self._taking.cancel()
-        await asyncio.gather(self._taking, return_exceptions=True)
+        if self._pause is not None:
+            self._pause.cancel()
+        await asyncio.gather(*self._coming)
 
-    async def _take_all(self) -> None:
-        while True:
-            await self._knocked()
-            if self._occupancy.is_fuller():
-                await asyncio.sleep(MOMENT_S)
-            try:
-                await self._take()
-            except (BlockingIOError, ConnectionError):
-                continue  # another worker was faster, or the client has gone
-            except OSError as error:
+    def _open(self) -> None:
+        self._loop.add_reader(self._listening, self._knock)
+
+    def _knock(self) -> None:
+        """There is a connection, or was a moment ago."""
+        for _ in range(AT_ONCE):
+            if self._occupancy.is_fuller(len(self._coming)):
+                self._rest(MOMENT_S, self._take_left)
+                return
+            if not self._take():
+                return
+
+    def _rest(self, for_s: float, then: Callable[[], None]) -> None:
+        self._loop.remove_reader(self._listening)
+        self._pause = self._loop.call_later(for_s, then)
+
+    def _take_left(self) -> None:
+        """What no other worker has taken."""
+        self._open()
+        self._take()
+
+    def _take(self) -> bool:
+        """False when there is none, or nothing to take it with."""
+        try:
+            taken, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionError):
+            return False  # another worker was faster, or the client has gone
+        except OSError as error:
+            if not self._is_short:
                 log.warning("no connection can be taken: %s", error)
-                await asyncio.sleep(EXHAUSTED_S)
-            except Exception:  # nobody else would take any more
-                log.exception("a connection could not be taken")
+            self._is_short = True
+            self._rest(EXHAUSTED_S, self._open)
+            return False
+        self._is_short = False
+        coming = self._loop.create_task(self._connect(taken))
+        self._coming.add(coming)
+        coming.add_done_callback(self._coming.discard)
+        return True
 
-    async def _take(self) -> None:
-        taken, _ = self._listening.accept()
-        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.shield(self._loop.connect_accepted_socket(self._connection, taken))
-
-    async def _knocked(self) -> None:
-        """Until there is a connection."""
-        knocked = self._loop.create_future()
-
-        def knock() -> None:
-            self._loop.remove_reader(self._listening)
-            if not knocked.done():
-                knocked.set_result(None)
-
-        self._loop.add_reader(self._listening, knock)
-        await knocked
+    async def _connect(self, taken: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._connection, taken)
+        except OSError as error:
+            log.debug("a connection is gone: %s", error)
+            taken.close()
+        except Exception:
+            log.exception("a connection could not be taken")
+            taken.close()

@@ -273,7 +273,7 @@ def fix_from(settings: Settings, account_id: int, name: str, *, fixed: bool) -> 
 
 def fix_mail_from(settings: Settings, account_id: int, name: str, local: str) -> None:
     """The local part of the envelope sender of all mail from a domain (mail.md §10); "" for a random one for each mail, which
-    alone tells whose mail a bounce is about."""
+    says, signed, whose mail it is."""
     name = _domain_name(name)
     if local and not (local.isascii() and is_address(f"{local}@{name}")):
         raise Impossible(f"{local!r} cannot stand before the @ of an address.")

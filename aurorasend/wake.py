@@ -105,7 +105,12 @@ class Datagrams:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._hear, heard)
 
     async def send(self) -> None:
-        for name in os.listdir(self._handle):
+        try:
+            names = os.listdir(self._handle)
+        except OSError as error:  # no file is left: who is not told looks once a second
+            log.debug("no hints: %s", error)
+            return
+        for name in names:
             if not name.endswith(".sock") or name == self._path.name:
                 continue
             path = self._folder / name

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -16,6 +17,12 @@ from aurorasend.store.migrate import migrate
 from aurorasend.store.tx import Store
 from tests import raised
 from tests.postgres import Server, running
+
+# No times: a busy machine is no fault. The same examples in every run: a change is judged by what it changes.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=True
+)
+hypothesis.settings.load_profile("tests")
 
 _numbers = itertools.count(1)
 

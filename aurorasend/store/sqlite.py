@@ -136,11 +136,12 @@ class _Turn:
 class SqliteStore:
     engine: Engine = "sqlite"
 
-    def __init__(self, path: Path, clock: Clock, *, synchronous: str = "FULL") -> None:
-        """`synchronous` is a parameter only for the test that shows that FULL is needed."""
+    def __init__(self, path: Path, clock: Clock, *, synchronous: str = "FULL", group_s: float = GROUP_S) -> None:
+        """`synchronous` is a parameter only for the test that shows that FULL is needed, `group_s` for one of GROUP_S."""
         self.path = path
         self.clock = clock
         self._synchronous = synchronous
+        self._group_s = group_s
         self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
         self._turn = _Turn(path.parent)
         self._readers = ThreadPoolExecutor(READERS, "store-read")
@@ -197,7 +198,7 @@ class SqliteStore:
         try:
             self._turn.take()
             try:
-                _commit_group(connection, tx, group, self._next)
+                _commit_group(connection, tx, group, self._next, self._group_s)
             finally:
                 self._turn.give()
         except Exception as error:
@@ -279,13 +280,13 @@ def _drive(unit: Coroutine[Any, Any, T]) -> T:
 
 
 def _commit_group(
-    connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted], further: Callable[[], _Wanted | None]
+    connection: sqlite3.Connection, tx: SqliteTx, group: list[_Wanted], further: Callable[[], _Wanted | None], group_s: float
 ) -> None:
     """One transaction for `group`, and for what comes until it is done: a transaction costs more than most units. A unit
     that fails undoes only itself; when the commit fails, all fail."""
     try:
         connection.execute("BEGIN IMMEDIATE")
-        until = time.monotonic() + GROUP_S
+        until = time.monotonic() + group_s
         for wanted in group:
             _run_unit(connection, tx, wanted, is_first=wanted is group[0])
             if len(group) < GROUP and time.monotonic() < until and (another := further()) is not None:

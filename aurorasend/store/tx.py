@@ -2,7 +2,7 @@
 
 A unit of work is `async def unit(tx) -> T`. It awaits nothing but its `tx`, and may be run again from the
 start (its transaction was rolled back), so it changes nothing outside the store. On SQLite it runs in the
-writer thread, many units to one commit, each in its SAVEPOINT; on PostgreSQL it runs on one connection of a
+writer thread, many units to one commit, each but the first in its SAVEPOINT; on PostgreSQL it runs on one connection of a
 pool in a transaction of its own. `write` returns only after the commit is on disk (design invariant 1).
 """
 

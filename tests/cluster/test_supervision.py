@@ -82,4 +82,8 @@ def connections(pid: int, port: int) -> int:
     """How many open connections to `port` a process has."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     wanted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
-    return sum(os.readlink(file) in wanted for file in Path(f"/proc/{pid}/fd").iterdir())
+    found = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += os.readlink(file) in wanted
+    return found

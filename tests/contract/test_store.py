@@ -13,7 +13,7 @@ from aurorasend.codes import Unavailable
 from aurorasend.store.migrate import migrate
 from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.schema import meta, sequence
-from aurorasend.store.sqlite import GROUP_S, SqliteStore
+from aurorasend.store.sqlite import SqliteStore
 from aurorasend.store.tx import Hot, Statement, Store, Tx
 from tests.postgres import Server
 
@@ -238,11 +238,11 @@ async def test_a_failure_of_the_lock_among_processes_ends_no_more_than_the_write
     assert await value(store, "a") == "2"
 
 
-async def written(data: Path, *units: str, begin_s: float = 0.0) -> tuple[list[object], list[str]]:
+async def written(data: Path, *units: str, group_s: float = 10.0, begin_s: float = 0.0) -> tuple[list[object], list[str]]:
     """What came of units on SQLite of which the first waits until all others do, and the statements of the writer. `units`
     name a key each; `!` is for one that fails."""
     await migrate("sqlite", data)
-    store, said, others = SqliteStore(data / "aurorasend.db", SystemClock()), list[str](), threading.Event()
+    store, said, others = SqliteStore(data / "aurorasend.db", SystemClock(), group_s=group_s), list[str](), threading.Event()
 
     async def write(name: str) -> None:
         async def unit(tx: Tx) -> None:
@@ -258,8 +258,9 @@ async def written(data: Path, *units: str, begin_s: float = 0.0) -> tuple[list[o
     try:
         store._opened[0].set_trace_callback(said.append)
         first = asyncio.create_task(write(units[0]))
-        while "BEGIN IMMEDIATE" not in said:  # noqa: ASYNC110 said by another thread
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            while "BEGIN IMMEDIATE" not in said:  # noqa: ASYNC110 said by another thread
+                await asyncio.sleep(0.001)
         rest = [asyncio.create_task(write(name)) for name in units[1:]]
         await asyncio.sleep(0)
         others.set()
@@ -284,4 +285,4 @@ async def test_a_unit_that_fails_in_a_transaction_that_others_joined_undoes_only
 
 async def test_nothing_joins_a_transaction_that_has_been_open_for_long(tmp_path: Path) -> None:
     twice = ["BEGIN IMMEDIATE", "COMMIT"] * 2
-    assert await written(tmp_path, "one", "two", "three", begin_s=2 * GROUP_S) == (["None"] * 3, twice)
+    assert await written(tmp_path, "one", "two", "three", group_s=1.0, begin_s=1.5) == (["None"] * 3, twice)

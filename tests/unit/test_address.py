@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurorasend.address import (
@@ -196,7 +196,6 @@ def test_encoded_words() -> None:
     assert decode_words("plain =? text") == "plain =? text"
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=80) | st.from_regex(r'[a"\\<>@,;. =?é]{0,40}', fullmatch=True))
 def test_whatever_is_accepted_can_stand_in_a_header(text: str) -> None:
     for element in split_list(text):

@@ -131,7 +131,7 @@ def test_the_tags(signer: dkim.Signer) -> None:
 
 
 @signers
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(st.characters(codec="utf-8")), blanks=st.text(" \t\r\nab", max_size=60))
 def test_any_composed_mail_is_accepted(signer: dkim.Signer, text: str, blanks: str) -> None:
     content = Content(Mailbox("ann@mail.example.org", text), text, html=f"<p>%v%</p>{blanks}{text}", track_unsubscribe=True)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurorasend.api.mail import read_submission
@@ -240,7 +240,6 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
 def test_junk_is_refused_or_clean(change: dict[str, Any]) -> None:
     pairs = urlencode({**MAIL, **change}, errors="surrogatepass").encode()

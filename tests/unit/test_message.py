@@ -28,7 +28,7 @@ HOSTILE = "\r\n \t\x00\x0b\x0c\x1c\x1d\x1e\x7f\x85\u2028\u2029\ud800:;,<>@\"\\()
 hostile = st.text(HOSTILE, max_size=80) | st.text(max_size=80) | st.just("x\r\nBcc: eve@example.net\r\n\r\n<p>")
 clean_text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=300)
 
-often = settings(max_examples=100, deadline=None)
+often = settings(max_examples=100)
 
 
 def letter(content: Content, attachments: Sequence[Attachment] = ()) -> Letter:
@@ -312,7 +312,7 @@ def test_a_word_longer_than_a_line_is_encoded() -> None:
     assert dict(mail.fields)[b"X-Fits"] == b"b" * 900
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(hostile, hostile, hostile, hostile)
 def test_no_text_adds_a_field_a_line_or_a_part(one: str, two: str, three: str, four: str) -> None:
     files = [Attachment(one, two, b"x", cid=three), Attachment(four, one, b"y")]

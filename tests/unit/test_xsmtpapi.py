@@ -4,7 +4,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurorasend.codes import Code, Refused
@@ -187,7 +187,6 @@ MEMBERS = st.dictionaries(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MEMBERS.map(json.dumps) | st.text(max_size=60) | st.from_regex(r'\{["to:\[\]{},%a@.1n-]{0,30}', fullmatch=True))
 def test_junk_is_refused_or_read_and_never_anything_else(text: str) -> None:
     with contextlib.suppress(Refused):
