@@ -74,9 +74,18 @@ def port(served: Listening, bound: socket.socket) -> int:
     return number
 
 
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    """Until the end, or until the server has closed while we were still writing, which resets the connection."""
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(1 << 16):
+            got += piece
+    return got
+
+
 async def talk(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    reading = asyncio.create_task(reader.read())
+    reading = asyncio.create_task(read_all(reader))
     for piece in pieces:
         if reading.done():
             break
@@ -108,8 +117,8 @@ async def test_a_second_head_has_its_own_time(port: int) -> None:
 
 async def test_drops_that_come_in_time_each_do_not_prolong_it(port: int) -> None:
     async with asyncio.timeout(5):
-        with contextlib.suppress(ConnectionError):  # a drop that comes just as the connection ends takes the answer along
-            assert b" 408 " in await talk(port, b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 200, pause_s=0.06)
+        answer = await talk(port, b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 200, pause_s=0.06)
+    assert b" 408 " in answer or not answer  # a drop that comes just as the connection ends takes the answer along
 
 
 @pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 100 + b"\r\n", b"a" * 100])
@@ -124,8 +133,7 @@ CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r
 @pytest.mark.parametrize("piece", [b"X: y\r\n", b"a" * 100])
 async def test_fields_without_end_after_a_body_are_refused(port: int, path: bytes, piece: bytes) -> None:
     async with asyncio.timeout(5):
-        with contextlib.suppress(ConnectionError):
-            await talk(port, CHUNKED % path + b"X: ", *[piece] * 2000, pause_s=0.0001)
+        await talk(port, CHUNKED % path + b"X: ", *[piece] * 2000, pause_s=0.0001)
 
 
 async def test_a_body_in_tiny_chunks_is_no_head(port: int) -> None:

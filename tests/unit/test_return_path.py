@@ -1,4 +1,5 @@
 import re
+import struct
 from datetime import timedelta
 
 import pytest
@@ -58,5 +59,5 @@ def test_neighbours_look_unlike_each_other() -> None:
 
 @pytest.mark.parametrize("account_id", [-1, 2**64])
 def test_an_id_out_of_range_is_refused(account_id: int) -> None:
-    with pytest.raises(Exception, match=r"int|argument"):
+    with pytest.raises(struct.error):
         make(KEY, account_id, 1, "mail.example.org", NOW)
