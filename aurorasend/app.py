@@ -188,6 +188,8 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     def stop(number: int, _: object) -> None:
         nonlocal stopping
         stopping = True
+        for listening in sockets:
+            listening.close()  # else the system would go on answering who connects
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

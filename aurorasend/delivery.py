@@ -6,6 +6,7 @@ a message whose end is unknown is not sent to another host (design §4).
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ from aurorasend.store import account as accounts
 from aurorasend.store import submission as submissions
 from aurorasend.store.tx import Row, Store, Tx
 from aurorasend.variable import TooLong
+
+log = logging.getLogger(__name__)
 
 STALE_US = MINUTE  # what was read of a recipient so long ago is read again: who unsubscribes meanwhile gets nothing
 LARGE_AT_ONCE = 8  # large mails composed and under way; each holds its bytes in memory
@@ -181,7 +184,8 @@ class Mail:
             except NoPlace:
                 continue
             except Unavailable as error:
-                return self._result(due, outcome.unreachable(f"not tried, the store is away: {error}"), None)
+                log.warning("not tried, the store is away: %s", error)
+                return _untried(due, self._clock.now_us() + SECOND)
             except TooLong as problem:  # of a list: what its members bring is not looked at before
                 return self._result(due, outcome.unfit(f"not sent: {problem}"), None)
 
@@ -240,7 +244,7 @@ class Mail:
         )
 
     def _mail_from(self, due: Due) -> str:
-        """One that leads back to this recipient, unless the domain has a fixed one (mail.md §10)."""
+        """One that says, signed, who this recipient is, unless the domain has a fixed one (mail.md §10)."""
         submitted = due.submitted
         if submitted.mail_from:
             return f"{submitted.mail_from}@{submitted.domain}"

@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from aurorasend import cli, return_path
 from aurorasend.clock import HOUR, ManualClock
+from aurorasend.codes import Unavailable
+from aurorasend.content import Target
 from aurorasend.dispatch import FAULTY_TRIES
 from aurorasend.dkim import dns_record, record_name
+from aurorasend.letters import Letters, Submitted
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store.tx import EVER
 from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
@@ -264,6 +267,25 @@ async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet
             assert mail.mail_from.endswith("@" + node.accounts["main"]["domain"])
             assert return_path.read(mail.mail_from, key) == (await node.account_id(), ids[mail.recipients[0]])
         await node.settled()
+
+
+async def test_f26_mail_that_cannot_be_read_since_the_store_is_away_counts_as_not_tried(
+    data: Path, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, left = Letters.is_large, [1]
+
+    async def away(letters: Letters, submitted: Submitted, target: Target) -> bool:
+        if left:
+            left.pop()
+            raise Unavailable("the connection broke")
+        return await read(letters, submitted, target)
+
+    monkeypatch.setattr(Letters, "is_large", away)
+    async with serving(data, relayed(internet)) as node:
+        await node.accepted(to="ann@example.net")
+        await internet.mailbox.wait(1)
+        await node.settled()
+        assert not left and await node.recipients() == {"ann@example.net": (1, 0, 1)}
 
 
 async def test_f28_a_domain_may_have_one_envelope_sender(place: Place, internet: Internet) -> None:
