@@ -2,10 +2,11 @@
 
 Called by app and dispatch. Calls store. A node is alive as long as it prolongs its lease. A node that did not is
 buried by whoever notices: all that it had leased is due again (design invariant 2). On one machine a lock file, which
-the kernel frees when a process dies, tells at once.
+the kernel frees when a process dies, tells at once. Who cannot make one goes on, and makes it when it can.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -30,7 +31,8 @@ class Membership:
         self._lease_us = lease_us
         self._delivers = delivers
         self._host = f"{socket.gethostname()}:{folder.resolve()}"
-        self._lock = -1
+        self._lock = -1  # held by an open file of this number; -1 while there is none
+        self._in_turn = asyncio.Lock()  # one at a time prolongs the lease or comes to another number
         self._until = 0
         self._keeper: asyncio.Task[None] | None = None
         self.worker = 0
@@ -52,10 +54,10 @@ class Membership:
 
     async def renew(self) -> None:
         """Give back all that is leased to us, and go on under a new worker number. Raises Unavailable."""
-        worker, now_us = self.worker, self._clock.now_us()
-        await self._store.write(lambda tx: rows.bury(tx, worker, now_us))
-        await self._register()
-        self._path(worker).unlink(missing_ok=True)
+        async with self._in_turn:
+            worker, now_us = self.worker, self._clock.now_us()
+            await self._store.write(lambda tx: rows.bury(tx, worker, now_us))
+            await self._register()
 
     async def leave(self) -> None:
         """Give everything back."""
@@ -65,47 +67,62 @@ class Membership:
         worker, now_us = self.worker, self._clock.now_us()
         try:
             await self._store.write(lambda tx: rows.bury(tx, worker, now_us))
+            _remove(self._path(worker))
         except Unavailable as error:
-            log.warning("no farewell, the lease will end by itself: %s", error)
-        self._path(worker).unlink(missing_ok=True)
+            log.warning("no farewell, who starts here next or the end of the lease tells: %s", error)
         self._unlock()
 
     def _unlock(self) -> None:
         """Once: by then the number of the file may be that of another one."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     def _path(self, worker: int) -> Path:
         return self._folder / f"{worker}.lock"
 
     async def _register(self) -> None:
-        now_us = self._clock.now_us()
+        before, now_us = self.worker, self._clock.now_us()
         until_us = now_us + self._lease_us
         self.worker = await self._store.write(lambda tx: rows.add(tx, self._host, self._delivers, now_us, until_us))
-        self._unlock()
-        draft = self._path(self.worker).with_suffix(".new")
-        self._lock = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.rename(self._path(self.worker))  # held before anybody can look: else we would count as killed
         self._until = until_us
+        _remove(self._path(before))
+        self._unlock()
+        self._make_lock()
+
+    def _make_lock(self) -> None:
+        """Where it fails the next beat tries again: until then a kill would go unnoticed up to the end of the lease."""
+        path = self._path(self.worker)
+        draft, lock = path.with_suffix(".new"), -1
+        try:
+            lock = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(path)  # held before anybody can look: else we would count as killed
+        except OSError as error:
+            log.warning("no lock file: %s", error)
+            if lock >= 0:
+                _remove(draft)
+                os.close(lock)
+        else:
+            self._lock = lock
 
     async def _bury_killed(self) -> None:
         for worker in await self._store.read(lambda tx: rows.of_host(tx, self._host)):
             if worker != self.worker and self._is_killed(worker):
                 now_us = self._clock.now_us()
                 await self._store.write(lambda tx, dead=worker, at=now_us: rows.bury(tx, dead, at))  # type: ignore[misc]
-                self._path(worker).unlink(missing_ok=True)
+                _remove(self._path(worker))
 
     def _is_killed(self, worker: int) -> bool:
-        """Whether the lock file is there and nobody holds it. A process that has not made it yet counts as alive."""
+        """Whether the lock file is there and nobody holds it. A process that has not made it yet counts as alive, and so does
+        one whose file tells nothing: the end of its lease will."""
         try:
             handle = os.open(self._path(worker), os.O_RDWR)
-        except FileNotFoundError:
+        except OSError:
             return False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return False
         finally:
             os.close(handle)
@@ -130,21 +147,30 @@ class Membership:
         self.nodes, self.lanes, self.counted_us = max(1, share[0]), share[1], now_us
 
     async def _beat(self) -> None:
-        now_us = self._clock.now_us()
-        until_us = now_us + self._lease_us
-        worker = self.worker
-
-        async def unit(tx: Tx) -> tuple[bool, tuple[int, int]]:
-            kept = await rows.keep(tx, worker, until_us)
-            for dead in await rows.dead(tx, now_us):
-                if dead != worker:
-                    await rows.bury(tx, dead, now_us)
-            return kept, await rows.share(tx, now_us)
-
-        kept, share = await self._store.write(unit)
-        self._counted(share, now_us)
-        if kept:
+        async with self._in_turn:
+            worker, now_us = self.worker, self._clock.now_us()
+            until_us = now_us + self._lease_us
+            kept, share = await self._store.write(lambda tx: _prolong(tx, worker, now_us, until_us))
+            self._counted(share, now_us)
+            if not kept:
+                log.warning("the lease of worker %d had ended; going on as a new one", worker)
+                await self._register()
+                return
             self._until = until_us
-        else:
-            log.warning("the lease of worker %d had ended; going on as a new one", worker)
-            await self._register()
+            if self._lock < 0:
+                self._make_lock()
+
+
+async def _prolong(tx: Tx, worker: int, now_us: int, until_us: int) -> tuple[bool, tuple[int, int]]:
+    """Buries the others whose lease has ended. False when that of `worker` had; and how many nodes share how many lanes."""
+    kept = await rows.keep(tx, worker, until_us)
+    for dead in await rows.dead(tx, now_us):
+        if dead != worker:
+            await rows.bury(tx, dead, now_us)
+    return kept, await rows.share(tx, now_us)
+
+
+def _remove(path: Path) -> None:
+    """A lock file that stays does no harm: its worker is buried, or nobody looks at a draft."""
+    with contextlib.suppress(OSError):
+        path.unlink()
