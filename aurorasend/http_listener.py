@@ -110,8 +110,14 @@ class Door:
             self._pause.cancel()
         await asyncio.gather(*self._coming)
 
-    def _open(self) -> None:
-        self._loop.add_reader(self._listening, self._knock)
+    def _open(self) -> bool:
+        """False when there is no memory to be told of connections; then it tries again."""
+        try:
+            self._loop.add_reader(self._listening, self._knock)
+        except OSError as error:
+            self._run_short(error)
+            return False
+        return True
 
     def _knock(self) -> None:
         """There is a connection, or was a moment ago."""
@@ -122,14 +128,20 @@ class Door:
             if not self._take():
                 return
 
-    def _rest(self, for_s: float, then: Callable[[], None]) -> None:
+    def _run_short(self, error: OSError) -> None:
+        if not self._is_short:
+            log.warning("no connection can be taken: %s", error)
+        self._is_short = True
+        self._rest(EXHAUSTED_S, self._open)
+
+    def _rest(self, for_s: float, then: Callable[[], object]) -> None:
         self._loop.remove_reader(self._listening)
         self._pause = self._loop.call_later(for_s, then)
 
     def _take_left(self) -> None:
         """What no other worker has taken."""
-        self._open()
-        self._take()
+        if self._open():
+            self._take()
 
     def _take(self) -> bool:
         """False when there is none, or nothing to take it with."""
@@ -138,10 +150,7 @@ class Door:
         except (BlockingIOError, ConnectionError):
             return False  # another worker was faster, or the client has gone
         except OSError as error:
-            if not self._is_short:
-                log.warning("no connection can be taken: %s", error)
-            self._is_short = True
-            self._rest(EXHAUSTED_S, self._open)
+            self._run_short(error)
             return False
         self._is_short = False
         coming = self._loop.create_task(self._connect(taken))

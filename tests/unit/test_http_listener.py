@@ -7,11 +7,11 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from aurorasend.http_listener import ABSENT, Door, Occupancy
+from aurorasend.http_listener import ABSENT, EXHAUSTED_S, Door, Occupancy
 
 MANY = 40
 
@@ -46,6 +46,22 @@ class Tired(socket.socket):
             self.refusals -= 1
             raise OSError(errno.EMFILE, "Too many open files")
         return super().accept()
+
+
+class Watching:
+    """Stands for `add_reader` of the running loop, for which the system has no memory in the calls marked `x`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fates: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._given = loop.add_reader
+        self.left = fates
+        monkeypatch.setattr(loop, "add_reader", self)
+
+    def __call__(self, *args: Any) -> None:
+        fate, self.left = self.left[:1], self.left[1:]
+        if fate == "x":
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        self._given(*args)
 
 
 @pytest.fixture
@@ -153,6 +169,47 @@ async def test_connections_go_on_after_files_were_short(caplog: pytest.LogCaptur
             assert await whose(tired, kept) == 0
             assert caplog.text.count("no connection can be taken: [Errno 24]") == 1
             kept[0].close()
+
+
+@pytest.mark.parametrize("fates", ["xx", ".xx"], ids=["at the start", "after a moment for another worker"])
+async def test_who_has_no_memory_to_watch_its_socket_tries_again(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fates: str
+) -> None:
+    kept: list[asyncio.StreamWriter] = []
+    watching = Watching(monkeypatch, fates)
+    async with workers(listening, 2) as both:
+        both[0][1]()
+        both[1][0].enter()  # has fewer, and takes none
+        assert [await whose(listening, kept) for _ in range(3)] == [0, 0, 0]
+        assert not watching.left
+        assert caplog.text.count("no connection can be taken: [Errno 12]") == 1
+        for writer in kept:
+            writer.close()
+
+
+async def test_who_has_no_memory_to_watch_its_socket_after_files_were_short_tries_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept: list[asyncio.StreamWriter] = []
+    watching = Watching(monkeypatch, ".xx")
+    with Tired(socket.AF_INET) as tired:
+        tired.bind(("127.0.0.1", 0))
+        tired.listen()
+        async with workers(tired, 1) as one:
+            one[0][1]()
+            assert await whose(tired, kept) == 0
+            assert not watching.left
+            assert caplog.text.count("no connection can be taken") == 1  # it is one lack
+            kept[0].close()
+
+
+async def test_a_closed_door_does_not_try_again(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Watching(monkeypatch, "x" * 1000)
+    async with workers(listening, 1) as one:
+        await one[0][1]().close()
+        left = watching.left
+        await asyncio.sleep(3 * EXHAUSTED_S)
+        assert watching.left == left != ""
 
 
 def test_the_number_of_a_worker_that_leaves_counts_for_nobody() -> None:
