@@ -5,6 +5,7 @@ processes may share the file: they take turns by file locks, which the kernel dr
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -35,6 +36,7 @@ BUSY_S = 30  # longest wait for another process
 CHECKPOINT_S = 0.1  # a thread of its own brings the WAL into the file so often, so that no commit has to
 CHECKPOINT_PAGES = 4000  # 16 MB: a commit that finds more in the WAL does what is left, and the WAL begins anew
 STATEMENTS = 512
+TURNS = ("write.next", "write.now")  # lock files
 TOGETHER = (48, 12, 4, 1)  # rows of one INSERT
 
 
@@ -114,23 +116,39 @@ class _Wanted:
 
 class _Turn:
     """Whose turn it is to write, among processes. Two locks: who waits for the second holds the first, so that a
-    process that writes without pause cannot overtake one that waits."""
+    process that writes without pause cannot overtake one that waits. After a failure both files are closed, which
+    gives up whatever is held, and opened again for the next turn."""
 
     def __init__(self, folder: Path) -> None:
-        self._next = os.open(folder / "write.next", os.O_RDWR | os.O_CREAT, 0o600)
-        self._now = os.open(folder / "write.now", os.O_RDWR | os.O_CREAT, 0o600)
+        self._folder = folder
+        self._files: list[int] = []
 
     def take(self) -> None:
-        fcntl.flock(self._next, fcntl.LOCK_EX)
-        fcntl.flock(self._now, fcntl.LOCK_EX)
-        fcntl.flock(self._next, fcntl.LOCK_UN)
+        """Raises OSError; then nothing is held."""
+        try:
+            if not self._files:
+                for name in TURNS:
+                    self._files.append(os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600))
+            following, now = self._files
+            fcntl.flock(following, fcntl.LOCK_EX)
+            fcntl.flock(now, fcntl.LOCK_EX)
+            fcntl.flock(following, fcntl.LOCK_UN)
+        except OSError:
+            self.close()
+            raise
 
     def give(self) -> None:
-        fcntl.flock(self._now, fcntl.LOCK_UN)
+        """Never raises: what was done in this turn is done."""
+        try:
+            fcntl.flock(self._files[-1], fcntl.LOCK_UN)
+        except OSError as error:
+            log.warning("the lock among processes could not be given back, its file is closed: %s", error)
+            self.close()
 
     def close(self) -> None:
-        os.close(self._next)
-        os.close(self._now)
+        while self._files:
+            with contextlib.suppress(OSError):  # it is closed all the same
+                os.close(self._files.pop())
 
 
 class SqliteStore:

@@ -5,7 +5,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from aurorasend.clock import HOUR, SystemClock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
 from aurorasend.store.tx import Engine, Statement, Store, Unit
+from tests.open_files import open_files
 
 T = TypeVar("T")
 
@@ -58,15 +59,6 @@ async def end_lease(store: Store, worker: int) -> None:
 
 def files(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "run").iterdir())
-
-
-def opened(tmp_path: Path) -> list[str]:
-    """The files in the folder that this process has open."""
-    found = []
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # that of the listing itself
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
-    return [Path(name).name for name in found if str(tmp_path / "run") in name]
 
 
 def die(membership: Membership) -> None:
@@ -122,12 +114,12 @@ async def test_a_lock_file_that_cannot_be_made_is_made_by_a_later_beat(
             await end_lease(store, 1)
             await membership._beat()
         await membership._beat()
-        assert (membership.worker, membership.alive, opened(tmp_path)) == (worker, True, [])
+        assert (membership.worker, membership.alive, open_files(tmp_path / "run")) == (worker, True, [])
     assert files(tmp_path) == []
 
     await membership._beat()
     await membership._beat()
-    assert files(tmp_path) == opened(tmp_path) == [f"{worker}.lock"]
+    assert files(tmp_path) == open_files(tmp_path / "run") == [f"{worker}.lock"]
     other = member(store, tmp_path)
     await other.join()
     assert await live(store) == [worker, other.worker]  # it is held
@@ -135,7 +127,7 @@ async def test_a_lock_file_that_cannot_be_made_is_made_by_a_later_beat(
     await other._bury_killed()
     assert await live(store) == [other.worker] and files(tmp_path) == [f"{other.worker}.lock"]
     await other.leave()
-    assert await live(store) == files(tmp_path) == opened(tmp_path) == []
+    assert await live(store) == files(tmp_path) == open_files(tmp_path / "run") == []
 
 
 async def test_a_lock_file_that_cannot_be_made_costs_no_other_file(store: Store, tmp_path: Path) -> None:
@@ -160,7 +152,7 @@ async def test_a_worker_whose_lease_had_ended_leaves_no_lock_file(store: Store, 
     await membership.join()
     await end_lease(store, 1)
     await membership._beat()
-    assert files(tmp_path) == opened(tmp_path) == ["2.lock"]
+    assert files(tmp_path) == open_files(tmp_path / "run") == ["2.lock"]
     await membership.leave()
 
 
@@ -180,7 +172,7 @@ async def test_who_could_not_say_farewell_is_buried_by_who_starts_next(store: St
     away.is_away = True
     await first.leave()
     await second.join()
-    assert await live(store) == [second.worker] and files(tmp_path) == opened(tmp_path) == [f"{second.worker}.lock"]
+    assert await live(store) == [second.worker] and files(tmp_path) == open_files(tmp_path / "run") == [f"{second.worker}.lock"]
     await second.leave()
 
 

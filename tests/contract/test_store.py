@@ -1,8 +1,12 @@
 """What both engines must do alike: transactions, group commit, sequences, the schema."""
 
 import asyncio
-import os
+import errno
+import fcntl
+import itertools
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +19,7 @@ from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.schema import meta, sequence
 from aurorasend.store.sqlite import SqliteStore
 from aurorasend.store.tx import Hot, Statement, Store, Tx
+from tests.open_files import open_files
 from tests.postgres import Server
 
 PUT = Statement("INSERT INTO meta (key, value) VALUES ($1, $2)")
@@ -223,19 +228,71 @@ async def test_a_server_that_takes_no_writes_is_unavailable(postgres: Server) ->
     await store.close()
 
 
-async def test_a_failure_of_the_lock_among_processes_ends_no_more_than_the_write(store: Store) -> None:
-    if not isinstance(store, SqliteStore):
-        return
-    handle = store._turn._next  # as when the file system has no lock to give
-    spare = os.dup(handle)
-    os.close(handle)
+@asynccontextmanager
+async def two_processes(data: Path) -> AsyncIterator[tuple[SqliteStore, SqliteStore]]:
+    """As if each were one: their own files of the locks. What the first keeps locked ends with it, so that the second can."""
+    await migrate("sqlite", data)
+    first, second = (SqliteStore(data / "aurorasend.db", SystemClock()) for _ in range(2))
+    try:
+        yield first, second
+    finally:
+        await first.close()
+        await second.close()
+
+
+def let_flock_fail(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """In its `call`th call from now on, as when the file system has no lock to give."""
+    given, calls = fcntl.flock, itertools.count(1)
+
+    def flock(handle: int, operation: int) -> None:
+        if next(calls) == call:
+            raise OSError(errno.ENOLCK, "No locks available")
+        given(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+async def write_in_time(store: Store, key: str) -> int:
     async with asyncio.timeout(5):
-        with pytest.raises(Unavailable):
-            await store.write(lambda tx: tx.run(PUT, "a", "1"))
-    os.dup2(spare, handle)
-    os.close(spare)
-    assert await store.write(lambda tx: tx.run(PUT, "a", "2")) == 1
-    assert await value(store, "a") == "2"
+        return await store.write(lambda tx: tx.run(PUT, key, "1"))
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+async def test_a_turn_that_cannot_be_taken_keeps_no_other_process_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    async with two_processes(tmp_path) as (first, second):
+        let_flock_fail(monkeypatch, call)
+        with pytest.raises(Unavailable, match="No locks available"):
+            await write_in_time(first, "a")
+        assert await write_in_time(second, "b") == 1
+        assert await write_in_time(first, "c") == 1
+        assert await write_in_time(second, "d") == 1
+        assert [await value(second, key) for key in "abcd"] == [None, "1", "1", "1"]
+
+
+async def test_what_is_committed_is_answered_so_though_the_turn_cannot_be_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with two_processes(tmp_path) as (first, second):
+        let_flock_fail(monkeypatch, 4)
+        assert await write_in_time(first, "a") == 1
+        assert "could not be given back" in caplog.text
+        assert await write_in_time(second, "b") == 1
+        assert await write_in_time(first, "c") == 1
+        assert [await value(second, key) for key in "abc"] == ["1", "1", "1"]
+
+
+async def test_a_turn_whose_files_cannot_be_opened_is_taken_when_they_can(tmp_path: Path) -> None:
+    """Nothing that was opened is kept twice."""
+    async with two_processes(tmp_path) as (first, second):
+        (tmp_path / "write.now").mkdir()
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await write_in_time(first, "a")
+        assert "write.next" not in open_files(tmp_path)
+        (tmp_path / "write.now").rmdir()
+        assert await write_in_time(first, "b") == await write_in_time(second, "c") == 1
 
 
 async def written(data: Path, *units: str, group_s: float = 10.0, begin_s: float = 0.0) -> tuple[list[object], list[str]]:
