@@ -1,6 +1,6 @@
 """Addresses: read, check, split lists of them, compare them.
 
-Called by whatever reads an address from outside (fields, xsmtpapi, api, bounce) or compares two
+Called by whatever reads an address from outside (fields, xsmtpapi, api) or compares two
 (suppression). Imports nothing of ours. What passes `parse_mailbox` or `is_address` is clean text: no control
 character, no line break of any script, no lone surrogate can be in it, so it may stand in a header or in an
 SMTP command.

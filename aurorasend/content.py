@@ -1,6 +1,6 @@
 """What a customer handed over, once per submission: sender, subject, bodies, headers, attachments.
 
-Built by api.mail (and later smtpd), stored by submission.accept, read back by delivery, which gives it to
+Built by api.mail, stored by submission.accept, read back by delivery, which gives it to
 message.py to compose the mail of each recipient. Values here are clean text: no CR, LF or NUL can be in any
 field that becomes a header (the readers in fields and address refuse them, message.py refuses them again).
 """

@@ -1,7 +1,7 @@
 """What became of one attempt: a value, never an exception.
 
-Called by smtp_client, pool, mx and bounce, which turn what the outside said into an Outcome; read by delivery, event
-and suppression. Always: only a reply about one mailbox, given after RCPT, can set `suppress`; a refusal of us (our
+Called by smtp_client, pool, mx and routes, which turn what the outside said into an Outcome; read by delivery and
+suppression. Always: only a reply about one mailbox, given after RCPT, can set `suppress`; a refusal of us (our
 address, our login, our sender) never does. The table is spec events.md §11.2: the enhanced code is looked at
 first (RFC 3463), then the words, then the basic code. Whether a refusal is final, the basic code alone says
 (RFC 5321 §4.2.1): enhanced codes that disagree with it are common.

@@ -1,8 +1,8 @@
 """The envelope sender of one recipient's mail, signed, so that a bounce leads back to it and nobody can forge one.
 
-Called by delivery (make) and bounce (read). Imports clock only. Always: who does not have the key can neither
-make an address that `read` takes, nor change one, nor learn from one whose mail it was (spec mail.md §10: the
-prefix is random per mail); nor can a prefix be used at another domain.
+Called by delivery. Imports clock only. Always: who does not have the key can neither make an address that `read`
+takes, nor change one, nor learn from one whose mail it was (spec mail.md §10: the prefix is random per mail); nor
+can a prefix be used at another domain. `read` is called by tests only: it shows that what `make` writes leads back.
 
 The local part is `b-` and 60 hexadecimal digits (in any case: some hosts fold it) of a 12 octet mark and the sealed
 account id, recipient id and day. The mark is a keyed hash (BLAKE2b, RFC 7693) of these and of the domain, and also what

@@ -1,8 +1,8 @@
 """The `xsmtpapi` value: recipients of separate mails, their variables, tracking switches of one send.
 
-Called by api.mail with the text as received, and later by smtpd with the decoded X-SMTPAPI header. Imports
-codes and address only. Whatever the text is, the outcome is an `XSmtpApi` or Refused with a code of
-spec mail.md §8.3; numbers inside keep the text that they had in the JSON (§8.4).
+Called by api with the text as received; contact reads values as it does. Imports codes and address only. Whatever the
+text is, the outcome is an `XSmtpApi` or Refused with a code of spec mail.md §8.3; numbers inside keep the text that
+they had in the JSON (§8.4).
 """
 
 import re

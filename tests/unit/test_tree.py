@@ -242,6 +242,14 @@ def test_the_lock_pins_versions_and_names_no_place() -> None:
     assert wrong == [] and "://" not in "".join(lines)
 
 
+def test_no_docstring_names_a_caller_that_is_not_there() -> None:
+    absent = set[str]().union(*LAYERS) - {noun_of(path) for path in sources(PACKAGE)}
+    for path in sources(PACKAGE):
+        said = ast.get_docstring(tree_of(path)) or ""
+        callers = re.findall(r"(?:Called|Built|Used) by\b.*?\.(?=\s|\Z)", said, re.DOTALL)
+        assert not absent & set(re.findall(r"\w+", " ".join(callers))), path
+
+
 def test_the_map_is_the_tree() -> None:
     """The package's docstring names every module, and only modules."""
     words = {
