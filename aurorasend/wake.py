@@ -5,6 +5,7 @@ may be lost: whoever waits looks again after a second (design §4).
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -70,7 +71,10 @@ class Wake:
         while True:
             await self._hint.wait()
             self._hint.clear()
-            await self._carrier.send()
+            try:
+                await self._carrier.send()
+            except Exception:  # nobody else would send any ever again
+                log.exception("no hint sent")
             await asyncio.sleep(QUIET_S)
 
 
@@ -117,7 +121,8 @@ class Datagrams:
             try:
                 self._socket.sendto(b"w", self._address(path))
             except (ConnectionRefusedError, FileNotFoundError):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # what cannot be removed keeps no hint from others
+                    path.unlink()
             except OSError as error:  # its buffer is full: it has hints enough
                 log.debug("no hint to %s: %s", path.name, error)
 
@@ -189,5 +194,5 @@ class Notifications:
             await asyncio.sleep(RECONNECT_S)
             try:
                 await self._open()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # asyncpg has many, and nobody else would try ever again
                 log.info("hints between nodes wait for the database: %s", type(error).__name__)
