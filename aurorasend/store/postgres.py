@@ -6,6 +6,7 @@ different connections itself.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from aurorasend.codes import Unavailable
 from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, update_text
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 POOL = 8
 COMMAND_S = 60  # longest statement
@@ -140,7 +142,8 @@ class PostgresStore:
         for repeat in range(REPEATS + 1):
             try:
                 pool = self._pools.get(readonly) or await self._open(readonly=readonly)
-                async with pool.acquire(timeout=ACQUIRE_S) as connection:
+                connection = await pool.acquire(timeout=ACQUIRE_S)
+                try:
                     tx = PostgresTx(connection, self._inserts)
                     if readonly:  # in a transaction too each statement would see what is committed by then
                         return await unit(tx)
@@ -148,6 +151,8 @@ class PostgresStore:
                         result = await complete(unit, tx, tx)
                         await tx.flush()
                     return result
+                finally:
+                    await _give_back(pool, connection)
             except _AGAIN:
                 if repeat == REPEATS:
                     raise
@@ -175,6 +180,14 @@ class PostgresStore:
                     server_settings=SESSION | (READING if readonly else WRITING),
                 )
         return self._pools[readonly]
+
+
+async def _give_back(pool: Any, connection: Any) -> None:
+    """No failure: what was done on the connection is done. The pool drops one that it cannot keep."""
+    try:
+        await pool.release(connection)
+    except Exception as error:
+        log.warning("a connection could not be given back: %s: %s", type(error).__name__, error)
 
 
 def _inserts_text(into: Sequence[Into]) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -225,6 +226,29 @@ async def test_a_server_that_takes_no_writes_is_unavailable(postgres: Server) ->
     store = PostgresStore(f"{standby}{'&' if '?' in standby else '?'}default_transaction_read_only=on", SystemClock())
     with pytest.raises(Unavailable, match="takes no writes"):
         await store.write(lambda tx: tx.run(PUT, "a", "1"))
+    await store.close()
+
+
+async def test_what_is_committed_is_answered_so_though_the_connection_cannot_be_given_back(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pool closes one that is used up or of another server, and waits for the end of it."""
+    store = PostgresStore(postgres.create("given_back", "migrated"), SystemClock())
+
+    async def close(connection: Any, *, timeout: float | None = None) -> None:
+        connection.terminate()
+        raise TimeoutError(timeout)
+
+    async def unit(tx: Tx) -> int:
+        await store._pools[False].expire_connections()
+        return await tx.run(PUT, "a", "1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncpg.Connection, "close", close)
+        assert await store.write(unit) == 1
+    assert "could not be given back" in caplog.text
+    assert await store.write(lambda tx: tx.run(PUT, "b", "2")) == 1
+    assert [await value(store, key) for key in "ab"] == ["1", "2"]
     await store.close()
 
 
