@@ -249,11 +249,10 @@ class SqliteStore:
     # -- readers
 
     def _read(self, unit: Unit[T]) -> T:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._open()
-            connection.execute("PRAGMA query_only = 1")
         try:
+            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = self._open(query_only=True)
             connection.execute("BEGIN")
             try:
                 return _drive(unit(SqliteTx(connection)))
@@ -262,7 +261,7 @@ class SqliteStore:
         except sqlite3.OperationalError as error:
             raise Unavailable(f"sqlite: {error}") from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, *, query_only: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
         )
@@ -271,6 +270,7 @@ class SqliteStore:
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute("PRAGMA cache_size = -32768")
+        connection.execute(f"PRAGMA query_only = {int(query_only)}")
         self._opened.append(connection)
         return connection
 

@@ -276,6 +276,23 @@ def let_flock_fail(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
+async def test_a_file_that_cannot_be_opened_for_reading_is_unavailable(tmp_path: Path) -> None:
+    """As with no file handle left; and a reader that is opened later can still not write."""
+    await migrate("sqlite", tmp_path)
+    path = tmp_path / "aurorasend.db"
+    store = SqliteStore(path, SystemClock())
+    aside = path.rename(tmp_path / "aside")
+    path.mkdir()
+    with pytest.raises(Unavailable):
+        await value(store, "a")
+    path.rmdir()
+    aside.rename(path)
+    assert await value(store, "a") is None
+    with pytest.raises(Exception, match="readonly"):
+        await store.read(lambda tx: tx.run(PUT, "a", "1"))
+    await store.close()
+
+
 async def write_in_time(store: Store, key: str) -> int:
     async with asyncio.timeout(5):
         return await store.write(lambda tx: tx.run(PUT, key, "1"))
