@@ -60,11 +60,13 @@ def open_vault(path: Path) -> Vault:
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(secrets.token_hex(KEY_BYTES) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was first: its key is the key
-            os.link(draft, path)
-        draft.unlink()
+        try:
+            with os.fdopen(handle, "w") as out:
+                out.write(secrets.token_hex(KEY_BYTES) + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+            with contextlib.suppress(FileExistsError):  # another process was first: its key is the key
+                os.link(draft, path)
+        finally:
+            draft.unlink()
     return Vault(bytes.fromhex(path.read_text().strip()))

@@ -35,11 +35,13 @@ def operator_token(path: Path) -> str:
     """The token in `path`, which is made with mode 0600 when there is none. Several processes may start at once."""
     if not path.exists():
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)  # whole or not at all, and the first one counts
-        os.unlink(temporary)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)  # whole or not at all, and the first one counts
+        finally:
+            os.unlink(temporary)
     return path.read_text(encoding="ascii").strip()
 
 
