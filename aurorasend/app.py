@@ -198,11 +198,18 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         signal.signal(each, stop)
 
     def start_one(number: int) -> None:
-        # A stop that comes meanwhile waits until the new worker is known, and so is told to it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        if not stopping:
-            workers[_fork(settings, sockets, life, occupancy, number)] = (number, time.monotonic())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        while not stopping:
+            # A stop that comes meanwhile waits until the new worker is known, and so is told to it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+            try:
+                if not stopping:
+                    workers[_fork(settings, sockets, life, occupancy, number)] = (number, time.monotonic())
+                return
+            except OSError as error:  # no process or memory is left; the other workers go on
+                log.error("no worker can be started: %s", error)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+            time.sleep(RESTART_S)
 
     for number in range(settings.node.workers):
         start_one(number)

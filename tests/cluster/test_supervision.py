@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.server import Node
+from tests.cluster.server import Node, python
 
 
 @contextlib.contextmanager
@@ -56,6 +56,41 @@ def test_a_stop_just_after_a_worker_died_ends_all(tmp_path: Path) -> None:
         time.sleep(0.05)
         os.kill(node.pid, signal.SIGTERM)
         assert wait_until_dead([node.pid], 10) == []
+
+
+SHORT_OF_PROCESSES = """
+import os
+from itertools import count
+given, calls = os.fork, count(1)
+
+def fork():
+    if next(calls) == 3:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return given()
+
+os.fork = fork
+from aurorasend.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_started_just_then_is_started_later(tmp_path: Path) -> None:
+    node = Node(tmp_path / "data", {}, workers=2)
+    address = f"127.0.0.1:{node.port}"
+    try:
+        node._spawn(python("-c", SHORT_OF_PROCESSES, "serve", "--data", node.data, "--http", address, "--workers", "2"))
+        asyncio.run(node.ready())
+        before = node.worker_pids()
+        os.kill(before[0], signal.SIGKILL)
+        until = time.monotonic() + 15
+        while len(set(node.worker_pids()) - {before[0]}) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert "no worker can be started" in node.log
+        assert len(set(node.worker_pids()) - {before[0]}) == 2 and before[1] in node.worker_pids()
+        assert asyncio.run(node.stop()) == 0
+    finally:
+        node.kill()
 
 
 @pytest.mark.slow
