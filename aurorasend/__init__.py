@@ -38,6 +38,7 @@ The map: the modules in the order of a message's life.
     store                   the only SQL; SQLite and PostgreSQL
     ids, secret, clock      numbers for rows, secrets at rest, the time
     queue, wake             what is due; who is woken for it
+    busy                    a busy process waits for company before it writes
     dispatch                lane by lane to those who work on it, then settled
 
     list_send               a mail to a list becomes recipients, a few at a time

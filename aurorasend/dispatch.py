@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from aurorasend import queue
+from aurorasend.busy import while_busy
 from aurorasend.clock import HOUR, MINUTE, SECOND, Clock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
@@ -35,6 +36,7 @@ POLL_S = 1.0  # the safety net under wake-ups (design §4)
 COUNT_US = SECOND  # so old may be what is known of other nodes; else the first one up would keep what the second is to have
 CROWDED_S = 0.05  # before lanes are counted again
 SETTLE = 256  # results in one transaction
+COMPANY_S = 0.02  # while the process is busy claims and results wait so long for more of them
 RETRY_S = 0.5  # the store was away
 DOUBT_S = 10.0  # in doubt about a claim, nothing new is claimed for so long, so that what is under way can end
 FAULTY_US = HOUR  # an entry that a fault of ours keeps from being tried is tried again after this
@@ -129,6 +131,7 @@ class Dispatcher:
                 log.exception("a turn failed")
                 timeout_s = RETRY_S
             await self._wake.wait(timeout_s)
+            await while_busy(COMPANY_S)
 
     async def drain(self, deadline_s: float) -> None:
         """Claim nothing more, and wait for what is under way."""
@@ -368,6 +371,8 @@ class Dispatcher:
     async def _settle_all(self) -> None:
         try:
             while self._results:
+                if len(self._results) < SETTLE:
+                    await while_busy(COMPANY_S)
                 some = [self._results.popleft() for _ in range(min(SETTLE, len(self._results)))]
                 await self._settle(some)
                 for lane, priority, result in some:

@@ -2,19 +2,22 @@
 
 Called by delivery; calls smtp_client. Always: at most `per_hop` sessions to one hop at a time; a message goes to the next hop
 only when this one cannot have accepted it, never after an ambiguous end; a kept session that its peer had closed
-meanwhile is replaced without notice; what must be encrypted has a session under TLS.
+meanwhile is replaced without notice; who waits goes on in a session as soon as the message before is handed over; what
+must be encrypted has a session under TLS.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aurorasend.mx import Hop
 from aurorasend.outcome import Fate, Outcome, unreachable
 from aurorasend.smtp_client import Parcel, Session, Terms, connect
 
 SWEEP_S = 1.0
+ALONE_S = 3600.0  # a hop that was confused by commands behind a message gets none for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +38,66 @@ class NoPlace(Exception):
     """Nothing was tried: no connection was free for `wait_s`. Who waited so long looks whether its mail may still go."""
 
 
+class _Turn(NamedTuple):
+    """Who waits for a slot."""
+
+    encrypted: bool
+    came: asyncio.Future[Session | None]
+
+
 class Slots:
     """So many at a time; of those that wait the urgent first, and within each kind who came first."""
 
     def __init__(self, free: int) -> None:
         self._free = free
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._others: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[_Turn] = deque()
+        self._others: deque[_Turn] = deque()
 
-    async def take(self, urgent: bool, wait_s: float) -> None:
-        """Raises NoPlace."""
+    async def take(self, parcel: Parcel, urgent: bool, wait_s: float) -> Session | None:
+        """A slot, perhaps with the session that has it (see `pass_on`). Raises NoPlace."""
         if self._free:
             self._free -= 1
-            return
-        turn = asyncio.get_running_loop().create_future()
+            return None
+        turn = _Turn(parcel.encrypted, asyncio.get_running_loop().create_future())
         (self._urgent if urgent else self._others).append(turn)
         try:
             async with asyncio.timeout(wait_s):
-                await turn
+                return await turn.came
         except (TimeoutError, asyncio.CancelledError) as end:
-            if turn.done() and not turn.cancelled():
-                self.give_back()  # it was our turn just when we gave up
+            came = turn.came.done() and not turn.came.cancelled()  # just when we gave up
             if isinstance(end, TimeoutError):
+                if came:
+                    return turn.came.result()
                 raise NoPlace from None
+            if came:
+                if (session := turn.came.result()) is not None:
+                    session.abort()
+                self.give_back()
             raise
 
+    def pass_on(self, session: Session) -> bool:
+        """Give the slot of `session`, whose message is handed over, to who is next, who goes on in it at once; False when
+        nobody waits, or who is next may not use it."""
+        turn = self._next()
+        if turn is None or (turn.encrypted and not session.encrypted):
+            return False
+        turn.came.set_result(session)
+        return True
+
     def give_back(self) -> None:
+        turn = self._next()
+        if turn is None:
+            self._free += 1
+        else:
+            turn.came.set_result(None)
+
+    def _next(self) -> _Turn | None:
         for line in (self._urgent, self._others):
-            while line:
-                turn = line.popleft()
-                if not turn.done():
-                    turn.set_result(None)
-                    return
-        self._free += 1
+            while line and line[0].came.done():
+                line.popleft()
+            if line:
+                return line[0]
+        return None
 
 
 @dataclass(slots=True)
@@ -79,6 +109,15 @@ class _Place:
     idle: list[tuple[float, Session]] = field(default_factory=list)  # since when; the latest last
 
 
+@dataclass(slots=True)
+class _Hold:
+    """A slot of `place`, and the session that came with it."""
+
+    place: _Place
+    session: Session | None
+    ours: bool = True  # not passed on yet
+
+
 class Pool:
     """All sessions of one kind (`terms`) of one node. Belongs to one event loop; `close` it."""
 
@@ -87,6 +126,7 @@ class Pool:
         self._limits = limits
         self._places: dict[Hop, _Place] = {}
         self._avoided: dict[tuple[Hop, bool], float] = {}  # until when; by whether TLS was asked for
+        self._confused: dict[Hop, float] = {}  # until when it gets no commands behind a message
         self._idle = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -139,22 +179,23 @@ class Pool:
             place = self._places[hop] = _Place(Slots(self._limits.per_hop))
         place.users += 1
         try:
-            await place.slots.take(urgent, self._limits.wait_s)
+            hold = _Hold(place, await place.slots.take(parcel, urgent, self._limits.wait_s))
             try:
-                return await self._use(hop, place, parcel, outcomes, left)
+                return await self._use(hop, hold, parcel, outcomes, left)
             finally:
-                place.slots.give_back()
+                if hold.ours:
+                    place.slots.give_back()
         finally:
             place.users -= 1
             if not place.users and not place.idle:
                 del self._places[hop]
 
     async def _use(
-        self, hop: Hop, place: _Place, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
+        self, hop: Hop, hold: _Hold, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
     ) -> list[int]:
-        kept = self._take(place, parcel.encrypted)
+        kept = hold.session or self._take(hold.place, parcel.encrypted)
         if kept is not None:
-            left = await self._transact(kept, place, parcel, outcomes, left)
+            left = await self._transact(kept, hold, parcel, outcomes, left)
             if not left:
                 return []
         terms = self._terms.encrypted if parcel.encrypted else self._terms
@@ -164,17 +205,32 @@ class Pool:
             for n in left:
                 outcomes[n] = max(outcomes[n] or got, got, key=_telling)
             return left
-        return await self._transact(got, place, parcel, outcomes, left)
+        return await self._transact(got, hold, parcel, outcomes, left)
 
     async def _transact(
-        self, session: Session, place: _Place, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
+        self, session: Session, hold: _Hold, parcel: Parcel, outcomes: list[Outcome | None], left: list[int]
     ) -> list[int]:
-        """Gives the recipients that the session's end left without an answer of their own."""
+        """Gives the recipients that the session's end left without an answer of their own. Once the message is handed over
+        who is next may go on in its session: then that is theirs, and so is the slot."""
+
+        def handed_over() -> bool:
+            is_alone = self._is_worn(session) or self._confused.get(session.peer, 0.0) > self._loop.time()
+            if session.may_follow and not is_alone:
+                hold.ours = not hold.place.slots.pass_on(session)
+            return not hold.ours
+
         mine = parcel._replace(recipients=[parcel.recipients[n] for n in left]) if len(left) < len(outcomes) else parcel
-        for n, outcome in zip(left, await session.send(mine), strict=True):
+        for n, outcome in zip(left, await session.send(mine, handed_over), strict=True):
             outcomes[n] = outcome
-        self._keep(session, place)
+        if session.confused:
+            now = self._loop.time()
+            self._confused = {hop: until for hop, until in self._confused.items() if until > now} | {session.peer: now + ALONE_S}
+        if hold.ours:
+            self._keep(session, hold.place)
         return [n for n in left if outcomes[n].fate is Fate.DEFERRED] if session.interrupted else []  # type: ignore[union-attr]
+
+    def _is_worn(self, session: Session) -> bool:
+        return self._closed or 0 < self._limits.per_session <= session.messages
 
     def _take(self, place: _Place, encrypted: bool) -> Session | None:
         """What is in clear makes room for what must not be, so that there are never more sessions than slots."""
@@ -189,10 +245,9 @@ class Pool:
         return None
 
     def _keep(self, session: Session, place: _Place) -> None:
-        worn = 0 < self._limits.per_session <= session.messages
         if not session.reusable:
             return
-        if worn or self._closed or self._idle >= self._limits.idle_max:
+        if self._is_worn(session) or self._idle >= self._limits.idle_max:
             session.leave()
             return
         place.idle.append((self._loop.time(), session))

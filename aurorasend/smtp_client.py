@@ -3,14 +3,15 @@
 Called by pool; calls smtp_wire and outcome. Always: what the peer says or fails to say ends in an Outcome per
 recipient, never in an exception; every phase and the whole transaction have deadlines; when the connection ends after
 the final dot was handed over and before its reply, the outcome is AMBIGUOUS, and before it DEFERRED (RFC 5321,
-RFC 2920 pipelining, RFC 3207 STARTTLS, RFC 1870 SIZE, RFC 6152 8BITMIME, RFC 6531 SMTPUTF8, RFC 4954 AUTH).
+RFC 2920 pipelining, also of the next transaction behind a message, RFC 3207 STARTTLS, RFC 1870 SIZE, RFC 6152 8BITMIME,
+RFC 6531 SMTPUTF8, RFC 4954 AUTH).
 """
 
 import asyncio
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -20,11 +21,15 @@ from typing import NamedTuple
 from aurorasend.address import ascii_domain, is_address
 from aurorasend.mx import Hop
 from aurorasend.outcome import Outcome, Reply, Stage, ambiguous, bad_address, judge, unfit, unreachable
-from aurorasend.smtp_wire import Wire, wire_form
+from aurorasend.smtp_wire import CHUNK, Wire, wire_form
 
 # What may stand between < and >: printable ASCII without blanks and angle brackets; the rest is asked of is_address.
 _plain_path = re.compile(r"[!-;=?-~]{1,254}").fullmatch
 _safe_helo = re.compile(r"[A-Za-z0-9._\[\]:-]{1,255}").fullmatch
+
+
+PROMPT_S = 1.0  # the end of a message answered within this: who follows behind the next one will not wait long
+_CONFUSED = range(500, 505)  # commands that the peer does not know, or did not expect now
 
 
 class TlsMode(Enum):
@@ -109,7 +114,8 @@ async def connect(hop: Hop, terms: Terms) -> "Session | Outcome":
 
 
 class Session:
-    """One connection to one next hop. Not for several tasks at a time; the pool sees to it."""
+    """One connection to one next hop. For one task at a time, and one more: as soon as a message is handed over, the next
+    transaction may begin (RFC 2920 §3.1). The pool sees to it."""
 
     def __init__(self, hop: Hop, terms: Terms) -> None:
         self.peer = hop
@@ -117,17 +123,25 @@ class Session:
         self.tls_failed = False
         self.messages = 0  # transactions begun
         self.encrypted = False
-        self.interrupted = False  # the connection ended before the last transaction's final dot: try it elsewhere
+        self.interrupted = False  # the connection ended before the final dot of who has an answer now: try it elsewhere
+        self.confused = False  # the peer did not take a transaction behind a message as it should
         self.extensions: dict[str, str] = {}  # keyword -> parameters, as EHLO offered them
         self._terms = terms
         self._loop = asyncio.get_running_loop()
         self._wire: Wire
         self._begun = False  # a transaction is open at the peer: RSET before the next
-        self._ends = 0.0  # loop time of the hard deadline
+        self._handed = 0  # messages whose end is not answered yet
+        self._prompt = False
+        self._ends = 0.0  # loop time of the hard deadline of who came last
 
     @property
     def reusable(self) -> bool:
         return not self._wire.lost
+
+    @property
+    def may_follow(self) -> bool:
+        """Whether a transaction may begin before the message that was just handed over is answered."""
+        return self._prompt and self.reusable and "PIPELINING" in self.extensions
 
     async def open(self, tls: TlsMode) -> Outcome | None:
         """Connect, greet, encrypt, log in. None when all is well."""
@@ -147,10 +161,11 @@ class Session:
             self.abort()
         return trouble
 
-    async def send(self, parcel: Parcel) -> list[Outcome]:
-        """One transaction: an outcome per recipient, in their order. Cancelling it ends the session."""
+    async def send(self, parcel: Parcel, handed_over: Callable[[], bool] = lambda: False) -> list[Outcome]:
+        """One transaction: an outcome per recipient, in their order. `handed_over` is called once the whole message is on
+        its way, and says whether somebody goes on in this session. Cancelling it ends the session."""
         try:
-            return await self._transact(parcel)
+            return await self._transact(parcel, handed_over)
         except BaseException:
             self.abort()
             raise
@@ -235,7 +250,7 @@ class Session:
 
     # -- a transaction
 
-    async def _transact(self, parcel: Parcel) -> list[Outcome]:
+    async def _transact(self, parcel: Parcel, handed_over: Callable[[], bool]) -> list[Outcome]:
         self._ends = self._loop.time() + self._terms.timeouts.total_s
         self.interrupted = False
         self.messages += 1
@@ -244,14 +259,19 @@ class Session:
         outcomes = [self._refuse(path, parcel, len(octets)) for path in paths]
         open_ = [n for n, outcome in enumerate(outcomes) if outcome is None]
         if open_:
+            follows = self._handed > 0
             offer = await self._offer(self._mail(parcel, paths, octets), [paths[n] or "" for n in open_])
+            if follows:
+                offer = self._unless_confused(offer)
             for n, outcome in zip(open_, self._judge_offer(offer), strict=True):
                 outcomes[n] = outcome
             open_ = [n for n in open_ if outcomes[n] is None]
             if offer.data is not None and offer.data.code == 354 and not self._wire.lost:  # an empty message if for nobody
-                ending = await self._message(octets if open_ else b".\r\n", shared=len(open_) > 1)
+                ending = await self._message(octets if open_ else b".\r\n", handed_over, shared=len(open_) > 1)
                 for n in open_:
                     outcomes[n] = ending
+        else:
+            await self._wire.replies(0, 0)  # who has the session next finds it at rest
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _refuse(self, path: str | None, parcel: Parcel, size: int) -> Outcome | None:
@@ -319,12 +339,32 @@ class Session:
             outcomes = [outcome or trouble for outcome in outcomes]
         return outcomes
 
-    async def _message(self, octets: bytes, shared: bool) -> Outcome:
+    def _unless_confused(self, offer: _Offer) -> _Offer:
+        """An offer behind a message. What a peer says that lost it, or did not expect it yet, is no answer to the mail: the
+        session ends, and another one is asked."""
+        first, *others = (reply.code if reply is not None else 0 for reply in (offer.mail, *offer.recipients))
+        if self._wire.late or first in _CONFUSED or 503 in others:
+            self.confused = True
+            self._wire.end(f"not ready for commands behind a message: {offer.mail}")
+            return _Offer(None, [None] * len(offer.recipients), None)
+        return offer
+
+    async def _message(self, octets: bytes, handed_over: Callable[[], bool], *, shared: bool) -> Outcome:
         """The message after 354. From the moment its end is handed over, silence is ambiguous."""
         timeouts = self._terms.timeouts
+        if len(octets) <= CHUNK:
+            self._wire.hold()
         whole = await self._wire.write_message(octets, self._left(timeouts.body_s))
-        got = await self._wire.replies(1, self._left(timeouts.end_s) if whole else 0.0)
+        end_s, begin = self._left(timeouts.end_s) if whole else 0.0, self._loop.time()
         self._begun = False
+        self._handed += whole
+        if whole and handed_over():
+            self._loop.call_soon(self._wire.let_go)  # who goes on comes before that, so that one packet has both
+        else:
+            self._wire.let_go()
+        got = await self._wire.replies(1, end_s)
+        self._handed -= whole
+        self._prompt = self._loop.time() - begin <= PROMPT_S
         if not whole:
             self.interrupted = True
             self._wire.end("the peer answered before the end of the message")

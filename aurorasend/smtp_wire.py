@@ -9,8 +9,9 @@ be taken for the answer to a later command (response injection, before a TLS han
 import asyncio
 import re
 import ssl
+from collections import deque
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from aurorasend.outcome import Reply, clean
 
@@ -39,6 +40,14 @@ def wire_form(message: bytes | Sequence[bytes]) -> bytes:
     return octets + (b".\r\n" if not octets or octets.endswith(b"\r\n") else b"\r\n.\r\n")
 
 
+class _Reader(NamedTuple):
+    """Who waits for replies, and how long they may take once they are the next."""
+
+    number: int
+    timeout_s: float
+    got: asyncio.Future[list[Reply]]
+
+
 class Wire(asyncio.Protocol):
     """One connection. `replies` gives what came; when it is less than asked for, `lost` says why."""
 
@@ -52,12 +61,14 @@ class Wire(asyncio.Protocol):
         self._buffer = b""
         self._lines: list[bytes] = []
         self._replies: list[Reply] = []
-        self._wanted = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._late = ""  # what to say when the wait is too long
+        self._readers: deque[_Reader] = deque()
+        self._waiter: asyncio.Future[None] | None = None  # who cannot write
+        self.late = False  # lost because the peer let us wait too long
+        self._late = ""  # what to say then
         self._due = 0.0  # loop time by which it is
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
+        self._held: list[bytes] | None = None
         self._ended = self._loop.create_future()
 
     # -- to the peer
@@ -65,7 +76,21 @@ class Wire(asyncio.Protocol):
     def write(self, octets: bytes, replies: int) -> None:
         """Send `octets`, which hold commands that ask for `replies`."""
         self._owed += replies
-        if not self.lost:
+        self._put(octets)
+
+    def hold(self) -> None:
+        """Keep back what is written until `let_go`, so that it leaves together. For less than CHUNK."""
+        self._held = []
+
+    def let_go(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._put(b"".join(held))
+
+    def _put(self, octets: bytes) -> None:
+        if self._held is not None:
+            self._held.append(octets)
+        elif not self.lost:
             self.transport.write(octets)
 
     async def write_message(self, octets: bytes, timeout_s: float) -> bool:
@@ -77,18 +102,18 @@ class Wire(asyncio.Protocol):
                 await self._wait(timeout_s, "the peer takes no more of the message")
             if self.lost or self._replies:
                 return False
-            self.transport.write(octets if len(octets) <= CHUNK else octets[start : start + CHUNK])
+            self._put(octets if len(octets) <= CHUNK else octets[start : start + CHUNK])
         return True
 
     async def replies(self, count: int, timeout_s: float) -> list[Reply]:
-        """The next `count` replies, or fewer when the connection is lost or `timeout_s` is over."""
-        self._wanted = count
-        while len(self._replies) < count and not self.lost:
-            await self._wait(timeout_s, "no reply in time")
-        self._wanted = 0
-        got = self._replies[:count]
-        del self._replies[:count]
-        return got
+        """The next `count` replies that nobody waits for yet, or fewer when the connection is lost, or when `timeout_s` are
+        over since all earlier ones were there."""
+        reader = _Reader(count, timeout_s, self._loop.create_future())
+        self._readers.append(reader)
+        if len(self._readers) == 1 and len(self._replies) < count:
+            self._limit(timeout_s, "no reply in time")
+        self._serve()
+        return await reader.got
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout_s: float) -> bool:
         """Go on encrypted. Refused when the peer had already said more in clear (CVE-2011-0411 and its kin)."""
@@ -148,7 +173,7 @@ class Wire(asyncio.Protocol):
         if len(self._buffer) > MAX_LINE:
             self.end("reply line too long")
             return
-        if all(map(self._take, lines)) and self._replies and (not self._wanted or len(self._replies) >= self._wanted):
+        if all(map(self._take, lines)):
             self._wake()
 
     def pause_writing(self) -> None:
@@ -188,14 +213,29 @@ class Wire(asyncio.Protocol):
     async def _wait(self, timeout_s: float, late: str) -> None:
         """Until something happened, or `timeout_s` is over, which ends the connection."""
         self._waiter = self._loop.create_future()
-        self._late = late
-        self._due = self._loop.time() + timeout_s
-        if self._timer is None or self._timer.when() > self._due:
-            self._arm()
+        self._limit(timeout_s, late)
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _serve(self) -> None:
+        """Give replies to those who wait for them, in their order."""
+        waited = len(self._readers)
+        while self._readers and (self.lost or len(self._replies) >= self._readers[0].number):
+            number, _, got = self._readers.popleft()
+            if not got.done():
+                got.set_result(self._replies[:number])
+            del self._replies[:number]
+        if self._readers and len(self._readers) < waited:
+            self._limit(self._readers[0].timeout_s, "no reply in time")
+
+    def _limit(self, timeout_s: float, late: str) -> None:
+        """What is waited for now may take so long."""
+        self._late = late
+        self._due = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._due:
+            self._arm()
 
     def _arm(self) -> None:
         """One timer outlives many waits: to set and cancel one for each costs as much as reading a reply."""
@@ -205,14 +245,16 @@ class Wire(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
-        if self._waiter is None:
+        if self._waiter is None and not self._readers:
             return
         if self._loop.time() >= self._due:
+            self.late = not self.lost
             self.end(self._late)
         else:
             self._arm()
 
     def _wake(self) -> None:
+        self._serve()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -17,6 +17,7 @@ import msgspec
 from aurorasend import calendar, list_send
 from aurorasend.account import ApiUser, Domain
 from aurorasend.address import normalise
+from aurorasend.busy import while_busy
 from aurorasend.calendar import Invite
 from aurorasend.charge import Bill, Charges, Overrun
 from aurorasend.clock import Clock
@@ -39,6 +40,7 @@ from aurorasend.wake import Wake
 log = logging.getLogger(__name__)
 
 BATCH = 128  # submissions in one transaction
+COMPANY_S = 0.01  # while the process is busy a transaction waits so long for more of them
 MIB = 1024 * 1024
 
 
@@ -239,9 +241,10 @@ class Submissions:
 
     async def _flush(self) -> None:
         try:
-            await asyncio.sleep(0)  # whoever is ready in this turn of the loop comes along
-            while batch := self._next_batch():
-                await self._accept_batch(batch)
+            while self._waiting:
+                if len(self._waiting) < BATCH:
+                    await while_busy(COMPANY_S)
+                await self._accept_batch(self._next_batch())
         finally:
             self._flushing = None
             self._start()

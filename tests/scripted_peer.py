@@ -10,10 +10,12 @@ from aurorasend.mx import Hop
 
 class Peer:
     """Plays a dialog. `<- line` is said with CRLF, `<! text` as it stands (with escapes), `-> line` must be heard, `...` reads
-    a message up to its dot, `pause` waits, `close`, `reset` and `silence` end it. What else was heard is in `wrong`."""
+    a message up to its dot, `pause` waits, `quiet` waits and must hear nothing, `close`, `reset` and `silence` end it. What
+    else was heard is in `wrong`."""
 
-    def __init__(self, dialog: str) -> None:
-        self.script = [line.strip() for line in dialog.strip().splitlines()]
+    def __init__(self, *dialogs: str) -> None:
+        """One for each connection; the last for all further ones too."""
+        self.scripts = [[line.strip() for line in dialog.strip().splitlines()] for dialog in dialogs]
         self.wrong: list[str] = []
         self.done = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -22,8 +24,9 @@ class Peer:
         task = asyncio.current_task()
         assert task is not None
         self.tasks.add(task)
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
-            for line in self.script:
+            for line in script:
                 if not await self.step(line, reader, writer):
                     break
         except (ConnectionError, asyncio.IncompleteReadError) as problem:
@@ -52,6 +55,10 @@ class Peer:
                 return False
             case "pause":
                 await asyncio.sleep(0.05)
+            case "quiet":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        self.wrong.append(f"{await reader.read(100)!r} instead of nothing")
             case "silence":
                 self.done.set()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -64,8 +71,8 @@ class Peer:
 
 
 @asynccontextmanager
-async def playing(dialog: str) -> AsyncIterator[tuple[Peer, Hop]]:
-    peer = Peer(dialog)
+async def playing(*dialogs: str) -> AsyncIterator[tuple[Peer, Hop]]:
+    peer = Peer(*dialogs)
     server = await asyncio.start_server(peer.play, "127.0.0.1", 0)
     try:
         yield peer, Hop("peer.example", "127.0.0.1", server.sockets[0].getsockname()[1])

@@ -362,12 +362,13 @@ class _Conversation(asyncio.Protocol):
         except OSError:
             got = None
         self._host.open.discard(plain)
-        if got is None or self._over:  # the client may leave in the middle of it
+        encryption = None if got is None else got.get_extra_info("ssl_object")
+        if got is None or encryption is None or self._over:  # the client may leave in the middle of it
             plain.abort()
             return
         self.transport = got
         self._host.open.add(got)
-        self._tls = got.get_extra_info("ssl_object").version()
+        self._tls = encryption.version()
         self._helo = ""
         self._reset()
         self._busy = False

@@ -1,16 +1,21 @@
 """docs/flow.md: a mail is accepted."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
+from aurorasend import submission
 from aurorasend.clock import ManualClock
 from aurorasend.simulator import Internet
+from aurorasend.submission import Accepted, Submission, Submissions
 from aurorasend.sweep import Sweeper
 from tests.postgres import Server
 from tests.running import REGISTERED, Place, Served, bootstrapped, relayed, serving
@@ -51,6 +56,42 @@ async def test_f11_requests_share_transactions_and_not_their_failures(place: Pla
         assert set(await node.recipients()) == {"ann@example.net", *(f"a{n}@example.net" for n in range(60) if n % 10)}
         if node.running.node.store.engine == "postgres":  # which can tell the transaction of a row
             assert (await node.rows("SELECT count(DISTINCT xmin::text) FROM submission"))[0][0] < 30
+
+
+async def test_f11_a_busy_process_makes_fewer_transactions(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that come in one turn of the event loop each, while it has other work. Here it may last longer than 10 ms, so
+    that a slow machine finds the same; how long it waits is in tests/unit/test_busy.py."""
+    accept, accept_batch = Submissions.accept, Submissions._accept_batch
+    requests: list[Submission] = []
+    sizes: list[int] = []
+
+    async def kept(submissions: Submissions, request: Submission) -> Accepted:
+        requests.append(request)
+        return await accept(submissions, request)
+
+    async def counted(submissions: Submissions, batch: list[Any]) -> None:
+        sizes.append(len(batch))
+        await accept_batch(submissions, batch)
+
+    async def first_transaction(submissions: Submissions) -> int:
+        sizes.clear()
+        coming = []
+        for _ in range(10):
+            coming.append(asyncio.create_task(accept(submissions, requests[0])))
+            time.sleep(0.0005)  # noqa: ASYNC251 the loop is to be busy
+            await asyncio.sleep(0)
+        await asyncio.gather(*coming)
+        assert sum(sizes) == 10
+        return sizes[0]
+
+    monkeypatch.setattr(submission, "COMPANY_S", 5.0)
+    monkeypatch.setattr(Submissions, "accept", kept)
+    monkeypatch.setattr(Submissions, "_accept_batch", counted)
+    async with serving(data, "node.roles=api") as node:
+        await node.accepted()
+        submissions = node.running.node.submissions
+        assert median([await first_transaction(submissions) for _ in range(5)]) > 5
+        assert await node.count("submission") == 51
 
 
 async def test_f11_one_transaction_at_a_time_and_128_requests_in_one(tmp_path: Path, postgres: Server) -> None:

@@ -20,6 +20,7 @@ from aurorasend.dkim import dns_record, record_name
 from aurorasend.letters import Letters, Submitted
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store.tx import EVER
+from tests.packets import receiving
 from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
 
 
@@ -389,6 +390,15 @@ async def test_f32_sessions_are_few_and_used_again(data: Path, internet: Interne
         assert 1 < most <= 3
         assert host.connections <= 3
         assert internet.mailbox.count == 60
+
+
+async def test_f32_a_prompt_session_is_used_again_before_it_has_answered(data: Path) -> None:
+    async with receiving() as (hop, packets):
+        async with serving(data, f"delivery.route=smtp://{hop.address}:{hop.port}", "delivery.concurrency=1") as node:
+            await node.accepted(to=";".join(f"a{n}@example.net" for n in range(20)))
+            await node.settled()
+        assert sum(packet.count(b"RCPT TO") for packet in packets) == 20
+        assert any(b"\r\n.\r\nMAIL FROM" in packet for packet in packets)
 
 
 async def test_f32_mail_of_who_requires_it_is_encrypted_or_waits(place: Place, internet: Internet) -> None:
