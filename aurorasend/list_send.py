@@ -170,7 +170,7 @@ class Expansion:
             return await self._after_fault(loaded)
         if wait_us is None:
             return Result(loaded, None, None)
-        return Result(loaded, self._later(loaded, wait_us, counts=False), None)
+        return self._again(loaded, wait_us)
 
     async def prepare(self, results: Sequence[Result]) -> None:
         """Nothing is reported: what a turn did is recorded as it does it."""
@@ -181,19 +181,25 @@ class Expansion:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _later(self, claimed: Claimed, wait_us: int, *, counts: bool) -> Later:
-        return Later(claimed.account_id, claimed.id, self._clock.now_us() + wait_us, counts=counts)
+    def _again(self, claimed: Claimed, wait_us: int) -> Result:
+        return Result(claimed, Later(claimed.account_id, claimed.id, self._clock.now_us() + wait_us, counts=False), None)
 
     async def _after_fault(self, claimed: Claimed) -> Result:
-        """Try again, but not for ever."""
-        if claimed.tries < MOST_FAULTS:
-            return Result(claimed, self._later(claimed, FAULT_US, counts=True), None)
-        now_us = self._clock.now_us()
+        """Try again, but not for ever. Faults are counted in the send: the tries of its entry are also those of nodes that
+        were killed."""
+        account_id, send_id, now_us = claimed.account_id, claimed.ref, self._clock.now_us()
+
+        async def is_the_last(tx: Tx) -> bool:
+            if await rows.add_fault(tx, account_id, send_id) < MOST_FAULTS:
+                return False
+            await rows.end(tx, account_id, send_id, State.FAILED, now_us)
+            return True
+
         try:
-            await self._store.write(lambda tx: rows.end(tx, claimed.account_id, claimed.ref, State.FAILED, now_us))
+            ends = await self._store.write(is_the_last)
         except Unavailable:
-            return Result(claimed, self._later(claimed, FAULT_US, counts=True), None)
-        return Result(claimed, None, None)
+            ends = False
+        return Result(claimed, None, None) if ends else self._again(claimed, FAULT_US)
 
     async def _go_on(self, claimed: Claimed) -> int | None:
         """Make mails for a turn. Microseconds after which to go on, or None when the send is over."""

@@ -51,6 +51,7 @@ _MOVE = Statement(
     "WHERE account_id = $1 AND id = $2 AND state = $3 AND reached = $4 AND done = $5 AND paused = 0"
 )
 _END = Statement("UPDATE list_send SET state = $3, updated = $4 WHERE account_id = $1 AND id = $2")
+_FAULT = Statement("UPDATE list_send SET faults = faults + 1 WHERE account_id = $1 AND id = $2 RETURNING faults")
 _PAUSE = Statement("UPDATE list_send SET paused = $3 WHERE account_id = $1 AND id = $2")
 _LIST = Statement(
     sqlite="SELECT members FROM address_list WHERE account_id = $1 AND id = $2",
@@ -91,6 +92,12 @@ async def move(tx: Tx, send: ListSend, moved: tuple[int, int, int], now_us: int)
 
 async def end(tx: Tx, account_id: int, send_id: int, state: int, now_us: int) -> None:
     await tx.run(_END, account_id, send_id, state, now_us)
+
+
+async def add_fault(tx: Tx, account_id: int, send_id: int) -> int:
+    """How many faults it has met now; 0 when there is no such send."""
+    row = await tx.row(_FAULT, account_id, send_id)
+    return 0 if row is None else int(row[0])
 
 
 async def pause(tx: Tx, account_id: int, send_id: int, paused: int) -> bool:

@@ -317,6 +317,7 @@ list_send = _of_account(
     _int("reached"),
     _int("last"),
     _int("done"),
+    _int("faults"),  # of ours, met while its mails were made
     _text("others"),  # addresses beside the list, one a line (mail.md §11)
     _int("created"),
     _int("updated"),

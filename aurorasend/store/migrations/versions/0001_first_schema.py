@@ -219,6 +219,7 @@ def upgrade() -> None:
     sa.Column('reached', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('last', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('done', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('faults', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('others', sa.Text(), server_default=sa.text("('')"), nullable=False),
     sa.Column('created', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
