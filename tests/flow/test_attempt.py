@@ -24,53 +24,6 @@ from tests.packets import receiving
 from tests.running import LONG_LEASE, Place, Served, by_mx, relayed, serving
 
 
-async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet) -> None:
-    """An address or a whole domain, for the account or one API user; `allow` outweighs the others."""
-    async with serving(data, relayed(internet)) as node:
-        name = node.user("main.trigger")["apiUser"]
-        ((mine,),) = await node.rows("SELECT id FROM api_user WHERE name = $1", name)
-        entries = [
-            ("blocked@example.net", "block", 0),
-            ("@blocked.example", "block", 0),
-            ("gone@example.net", "unsubscribe", mine),
-            ("angry@example.net", "complaint", 0),
-            ("unknown@example.net", "bounce", 0),
-            ("other@example.net", "unsubscribe", mine + 1),
-            ("allowed@example.net", "bounce", 0),
-            ("allowed@example.net", "allow", 0),
-        ]
-        columns = "account_id, key, list, api_user_id, strikes, reason, created, expires"
-        for key, name, whose in entries:
-            sql = f"INSERT INTO suppression ({columns}) VALUES ($1, $2, $3, $4, 0, '', 0, $5)"
-            await node.change(sql, await node.account_id(), key, name, whose, EVER)
-        people = ["Blocked@Example.NET", "any@blocked.example", "gone@example.net", "angry@example.net", "unknown@example.net"]
-        await node.accepted(to=";".join(people))
-        await node.settled()
-        assert internet.hosts["mx.example.net"].connections == 0
-        found = await node.recipients()
-        assert [found[address][:2] for address in people] == [(4, 401), (4, 401), (4, 402), (4, 401), (4, 401)]
-        assert await node.counted() == {(18, 0): 5, (4, 401): 4, (4, 402): 1}
-        await node.accepted(to="other@example.net;allowed@example.net")
-        await node.settled()
-        assert internet.mailbox.count == 2
-        await node.change("UPDATE account SET bounce_interception = 0")
-        await node.accepted(to="unknown@example.net;angry@example.net")
-        await node.settled()
-        assert [mail.recipients for mail in internet.mailbox.messages][2:] == [("unknown@example.net",)]
-
-
-async def test_f25_what_is_intercepted_is_not_charged(data: Path, internet: Internet) -> None:
-    async with serving(data, relayed(internet)) as node:
-        await node.change("UPDATE account SET balance = 3")
-        for name in ("broke.trigger", "main.trigger"):  # the one pays for its mail, the other does not
-            blocked = {"domainName": "blocked.example", "expireTime": "2099-01-01 00:00:00"}
-            assert (await node.call("/block/add", {**node.user(name), **blocked}))["result"]
-            await node.accepted(name, to="a@blocked.example;b@blocked.example;ann@example.net")
-        await node.settled()
-        left = dict(await node.rows("SELECT name, balance FROM account"))
-        assert (left["broke"], left["main"]) == (2, 3)
-
-
 async def test_f26_content_is_read_once(data: Path, internet: Internet) -> None:
     """It is taken away between two tries of the same mail: the second does not need it."""
     async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
@@ -136,20 +89,6 @@ async def test_f26_what_can_never_be_read_is_parked(data: Path, size: int) -> No
         await node.settled()
         assert (await node.recipients())["broken@example.net"] == (1, 0, 1)
         node.expect_fault()
-
-
-async def test_f25_who_unsubscribes_while_it_waits_for_slow_hosts_gets_nothing(data: Path, internet: Internet) -> None:
-    internet.hosts["mx.example.net"].temper = Temper(slow_s=0.5)
-    settings = (relayed(internet), LONG_LEASE, "delivery.concurrency=1", "delivery.shards=1")
-    async with serving(data, *settings, clock=ManualClock()) as node:
-        await node.accepted(to="slow@example.net;ann@example.net")
-        await internet.mailbox.wait(1)
-        columns = "account_id, key, list, api_user_id, strikes, reason, created, expires"
-        sql = f"INSERT INTO suppression ({columns}) VALUES ($1, 'ann@example.net', 'unsubscribe', 0, 0, '', 0, $2)"
-        await node.change(sql, await node.account_id(), EVER)
-        node.pass_time(minutes=2)
-        await node.settled()
-        assert await node.recipients() == {"slow@example.net": (1, 0, 1), "ann@example.net": (4, 402, 1)}
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["attached", "filled in"])
@@ -257,19 +196,6 @@ async def test_f27_a_later_try_is_as_the_account_wants_it_by_then(place: Place, 
         assert (mail["Subject"], mail["From"]) == ("(AD) Sale", f"ann@{node.accounts['main']['domain']}")
 
 
-async def test_f28_the_envelope_sender_leads_back(data: Path, internet: Internet) -> None:
-    async with serving(data, relayed(internet)) as node:
-        await node.accepted(to="a@example.net;b@example.net")
-        got = await internet.mailbox.wait(2)
-        key = node.running.node.vault.derive("return path")
-        ids = dict(await node.rows("SELECT address, id FROM recipient"))
-        assert len({mail.mail_from for mail in got}) == 2
-        for mail in got:
-            assert mail.mail_from.endswith("@" + node.accounts["main"]["domain"])
-            assert return_path.read(mail.mail_from, key) == (await node.account_id(), ids[mail.recipients[0]])
-        await node.settled()
-
-
 async def test_f26_mail_that_cannot_be_read_since_the_store_is_away_counts_as_not_tried(
     data: Path, internet: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +213,19 @@ async def test_f26_mail_that_cannot_be_read_since_the_store_is_away_counts_as_no
         await internet.mailbox.wait(1)
         await node.settled()
         assert not left and await node.recipients() == {"ann@example.net": (1, 0, 1)}
+
+
+async def test_f28_the_envelope_sender_leads_back(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        await node.accepted(to="a@example.net;b@example.net")
+        got = await internet.mailbox.wait(2)
+        key = node.running.node.vault.derive("return path")
+        ids = dict(await node.rows("SELECT address, id FROM recipient"))
+        assert len({mail.mail_from for mail in got}) == 2
+        for mail in got:
+            assert mail.mail_from.endswith("@" + node.accounts["main"]["domain"])
+            assert return_path.read(mail.mail_from, key) == (await node.account_id(), ids[mail.recipients[0]])
+        await node.settled()
 
 
 async def test_f28_a_domain_may_have_one_envelope_sender(place: Place, internet: Internet) -> None:

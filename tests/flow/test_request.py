@@ -121,16 +121,23 @@ async def test_f6_the_calls_of_a_minute_are_taken_in_portions(data: Path) -> Non
 async def test_f6_who_may_not_send_is_not_counted(data: Path) -> None:
     async with serving(data, clock=ManualClock()) as node:
 
-        async def six() -> list[int]:
+        async def six(name: str = "rated.trigger", **fields: str) -> list[int]:
             node.pass_time(seconds=2)  # the caller is trusted for one
-            return [(await node.send("rated.trigger"))["statusCode"] for _ in range(6)]
+            return [(await node.send(name, **fields))["statusCode"] for _ in range(6)]
 
+        to_a_list = {"useAddressList": "true", "to": "none@maillist.example.org"}
         await node.change("UPDATE account SET ip_filter = 1")
-        assert await six() == [6001] * 6
+        assert await six() == await six(**to_a_list) == [6001] * 6
         await node.change("UPDATE account SET ip_filter = 0")
         await node.change("UPDATE api_user SET permission = $1", '{"mail":{"send":false}}')
-        assert await six() == [6001] * 6
+        assert await six() == await six(**to_a_list) == [6001] * 6
         await node.change("UPDATE api_user SET permission = ''")
+        assert await six(**to_a_list, subject="") == [40820] * 6  # only batch users make list sends
+        await node.change("UPDATE account SET paying = 0")
+        assert await six("rated.batch", **to_a_list) == [40820] * 6
+        await node.change("UPDATE account SET paying = 1")
+        assert await six("rated.batch", **to_a_list) == [40863] * 5 + [50001]
+        node.pass_time(minutes=1)
         assert await six() == [200] * 5 + [50001]
 
 
