@@ -39,21 +39,66 @@ async def test_f35_what_is_delivered_is_no_longer_suspect(place: Place, internet
         assert await bounce_list(node) == []
 
 
+async def check_schedule(node: Served, address: str) -> None:
+    """It waits, and nobody tries it before its time."""
+    await node.accepted(to=address)
+    for tries, wait_us in enumerate(SCHEDULE, 1):
+        await node.tried(address, tries)
+        assert await node.rows("SELECT due, lease, tries FROM work") == [(node.clock.now_us() + wait_us, 0, tries)]
+        node.pass_time(microseconds=wait_us - 1)
+        await asyncio.sleep(0.02)
+        assert (await node.recipients())[address] == (18, 0, tries)
+        node.pass_time(microseconds=1)
+    await node.tried(address, len(SCHEDULE) + 1)
+
+
 @pytest.mark.parametrize(
     "address", ["450+a@example.net", "drop@example.net", "drop-after-dot@example.net", "data-451@example.net"]
 )
 async def test_f36_what_is_temporary_waits(data: Path, internet: Internet, address: str) -> None:
     """A 4xx to RCPT or to the message, a connection that ends, one that ends after the final dot."""
     async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
-        await node.accepted(to=address)
-        for tries, wait_us in enumerate(SCHEDULE, 1):
-            await node.tried(address, tries)
-            assert await node.rows("SELECT due, lease, tries FROM work") == [(node.clock.now_us() + wait_us, 0, tries)]
-            node.pass_time(microseconds=wait_us - 1)
-            await asyncio.sleep(0.02)
-            assert (await node.recipients())[address] == (18, 0, tries)
-            node.pass_time(microseconds=1)
-        await node.tried(address, len(SCHEDULE) + 1)
+        await check_schedule(node, address)
+
+
+@pytest.mark.parametrize("setting", ["delivery.reply_timeout", "delivery.data_timeout"])
+async def test_f36_who_does_not_answer_waits(data: Path, internet: Internet, setting: str) -> None:
+    """To RCPT, and to the final dot: then nobody knows the end."""
+    internet.hosts["mx.example.net"].temper = Temper(slow_s=60)
+    address = "stall@example.net" if setting == "delivery.reply_timeout" else "slow@example.net"
+    async with serving(data, relayed(internet), f"{setting}=100ms", LONG_LEASE, clock=ManualClock(), stop_s=0.1) as node:
+        await check_schedule(node, address)
+        assert internet.mailbox.count == (0 if address.startswith("stall") else len(SCHEDULE) + 1)
+
+
+async def test_f36_who_cannot_be_reached_waits(data: Path, internet: Internet) -> None:
+    await internet.hosts["mx.example.net"].close()
+    async with serving(data, relayed(internet), LONG_LEASE, clock=ManualClock()) as node:
+        await check_schedule(node, "ann@example.net")
+
+
+async def test_f36_a_refused_login_waits(data: Path, internet: Internet) -> None:
+    host = internet.hosts["mx.example.net"]
+    host.temper = Temper(login=("user", "right"))
+    route = f"delivery.route=smtp://user:wrong@{host.address}:{host.port}"
+    async with serving(data, route, LONG_LEASE, clock=ManualClock()) as node:
+        await check_schedule(node, "ann@example.net")
+        assert host.connections == len(SCHEDULE) + 1 and internet.mailbox.count == 0
+
+
+@pytest.mark.parametrize("offered", [False, True])
+@pytest.mark.parametrize("who", ["the node", "the account"])
+async def test_f36_required_starttls_that_is_refused_or_not_offered_waits(data: Path, offered: bool, who: str) -> None:
+    """The refusal is one for good."""
+    starttls = "<- 250-peer\n<- 250 STARTTLS\n-> STARTTLS\n<- 502 5.5.1 not today" if offered else "<- 250 peer"
+    dialog = f"<- 220 hi\n-> EHLO localhost\n{starttls}\n-> nothing"
+    tls = "delivery.tls=require" if who == "the node" else "delivery.tls=opportunistic"
+    async with playing(dialog) as (peer, hop):
+        route = f"delivery.route=smtp://{hop.address}:{hop.port}"
+        async with serving(data, route, tls, LONG_LEASE, clock=ManualClock()) as node:
+            await node.change("UPDATE account SET require_tls = $1", int(who == "the account"))
+            await check_schedule(node, "ann@example.net")
+        assert not [wrong for wrong in peer.wrong if "instead of" in wrong]  # it said no more
 
 
 async def test_f36_retry_on_both_engines(place: Place, internet: Internet) -> None:
@@ -64,16 +109,6 @@ async def test_f36_retry_on_both_engines(place: Place, internet: Internet) -> No
         await node.settled()
         assert await node.recipients() == {"greylist@example.net": (1, 0, 2)}
         assert len(internet.mailbox.to("greylist@example.net")) == 1
-
-
-async def test_f36_a_refused_login_waits(data: Path, internet: Internet) -> None:
-    host = internet.hosts["mx.example.net"]
-    host.temper = Temper(login=("user", "right"))
-    async with serving(data, f"delivery.route=smtp://user:wrong@{host.address}:{host.port}", clock=ManualClock()) as node:
-        await node.accepted(to="ann@example.net")
-        await node.tried("ann@example.net", 1)
-        assert (await node.recipients())["ann@example.net"] == (18, 0, 1)
-        assert await node.rows("SELECT due, lease FROM work") == [(node.clock.now_us() + MINUTE, 0)]
 
 
 @pytest.mark.parametrize(("user", "life_us"), [("main.trigger", DAY), ("main.batch", 3 * DAY)])
