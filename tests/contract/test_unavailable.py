@@ -61,7 +61,7 @@ async def test_what_failed_is_told_by_a_code_of_its_own(api: Api) -> None:
     assert told == {each.path: FAILED.get(each.path, 501) for each in ENDPOINTS}
 
 
-async def test_a_send_that_cannot_be_stored(api: Api) -> None:
+async def test_f19_a_send_that_cannot_be_stored(api: Api) -> None:
     """The caller and the lists are known by then."""
     to_list = {**MAIL, "to": ALIAS, "useAddressList": True}
     await api.sql("UPDATE domain SET verified = 7")

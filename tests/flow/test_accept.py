@@ -320,15 +320,3 @@ async def test_f18_a_named_label_is_made(data: Path) -> None:
         labels = await node.rows("SELECT id, name FROM label")
         assert [name for _, name in labels] == ["spring"]
         assert await node.rows("SELECT DISTINCT label_id, label_name FROM submission") == labels
-
-
-async def test_f19_what_cannot_be_stored_is_40901(data: Path) -> None:
-    async with serving(data) as node:
-        await node.accepted()
-        await node.settled()
-        await node.change("ALTER TABLE recipient RENAME TO away")
-        answer = await node.send()
-        assert (answer["statusCode"], answer["result"], answer["info"]) == (40901, False, {})
-        await node.change("ALTER TABLE away RENAME TO recipient")
-        assert [await node.count(table) for table in ("submission", "content", "recipient", "work")] == [1, 1, 1, 0]
-        await node.accepted()
