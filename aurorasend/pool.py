@@ -18,6 +18,7 @@ from aurorasend.smtp_client import Parcel, Session, Terms, connect
 
 SWEEP_S = 1.0
 ALONE_S = 3600.0  # a hop that was confused by commands behind a message gets none for so long
+FAREWELL_S = 1.0  # for the answers to QUIT when the pool is closed: what the node gives back waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Pool:
         return [outcome or unreachable("no next hop") for outcome in outcomes]
 
     async def close(self) -> None:
-        """Leave all idle sessions, and wait for their ends. Sessions in use leave when they are done."""
+        """Leave all idle sessions, and wait FAREWELL_S for their ends. Sessions in use leave when they are done."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -159,7 +160,12 @@ class Pool:
             place.idle.clear()
         for session in idle:
             session.leave()
-        await asyncio.gather(*(session.left() for session in idle))
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await asyncio.gather(*(session.left() for session in idle))
+        except TimeoutError:
+            for session in idle:
+                session.abort()
 
     def _in_order(self, hops: Sequence[Hop], encrypted: bool) -> Sequence[Hop]:
         """Those that lately could not be reached last: else each message would wait for their timeouts again."""

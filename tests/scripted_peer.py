@@ -10,14 +10,16 @@ from aurorasend.mx import Hop
 
 class Peer:
     """Plays a dialog. `<- line` is said with CRLF, `<! text` as it stands (with escapes), `-> line` must be heard, `...` reads
-    a message up to its dot, `pause` waits, `quiet` waits and must hear nothing, `close`, `reset` and `silence` end it. What
-    else was heard is in `wrong`."""
+    a message up to its dot, `pause` waits, `quiet` waits and must hear nothing, `hold` waits until `go`; `close`, `reset` and
+    `silence` end it. What else was heard is in `wrong`."""
 
     def __init__(self, *dialogs: str) -> None:
         """One for each connection; the last for all further ones too."""
         self.scripts = [[line.strip() for line in dialog.strip().splitlines()] for dialog in dialogs]
         self.wrong: list[str] = []
         self.done = asyncio.Event()
+        self.holds = asyncio.Event()
+        self.go = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,6 +61,9 @@ class Peer:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         self.wrong.append(f"{await reader.read(100)!r} instead of nothing")
+            case "hold":
+                self.holds.set()
+                await self.go.wait()
             case "silence":
                 self.done.set()
                 with contextlib.suppress(asyncio.CancelledError):
