@@ -209,6 +209,23 @@ async def test_f14_a_send_request_id_is_carried_out_once(place: Place) -> None:
         assert again["statusCode"] == 200 and await node.count("submission") == 4
 
 
+async def test_f14_what_would_be_refused_now_still_has_its_first_answer(place: Place) -> None:
+    """The account `tight` may send to 3 recipients a day."""
+    async with serving(place.data, url=place.url) as node:
+        three = {"to": "a@example.net;b@example.net;c@example.net", "labelName": "spring"}
+        first = await node.send("tight.trigger", **three, sendRequestId="r1")
+        assert first["statusCode"] == 200
+        await node.change("UPDATE domain SET verified = 0")
+        await asyncio.sleep(1.1)  # what was read of a caller is kept for a second
+        assert await node.send("tight.trigger", **three, sendRequestId="r1") == first
+        assert (await node.send("tight.trigger", **three, sendRequestId="r1", subject="Other"))["statusCode"] == 40000
+        assert (await node.send("tight.trigger", **three, sendRequestId="r2"))["statusCode"] == 6001
+        await node.change("UPDATE domain SET verified = 7")
+        await asyncio.sleep(1.1)
+        assert (await node.send("tight.trigger", **three, sendRequestId="r2"))["statusCode"] == 40913
+        assert await node.send("tight.trigger", **three, sendRequestId="r1") == first
+
+
 async def test_f15_a_refused_request_leaves_its_id_free(place: Place) -> None:
     async with serving(place.data, url=place.url) as node:
         assert (await node.send(sendRequestId="r1", labelId="999999"))["statusCode"] == 40106

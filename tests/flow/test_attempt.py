@@ -401,3 +401,15 @@ async def test_f34_silence_costs_its_deadline(data: Path, internet: Internet, ad
         await node.accepted(to=address)
         await node.tried(address, 1)
         assert (await node.recipients())[address] == (18, 0, 1)
+
+
+async def test_f34_another_hop_takes_what_a_silent_one_did_not(data: Path, internet: Internet) -> None:
+    """One of them does not greet."""
+    silent = internet.hosts["mx.example.net"]
+    internet.add_domain("two.example", silent, await internet.add_host("mx2.example.net"))
+    silent.temper = Temper(latency_s=60)
+    async with serving(data, *by_mx(internet), "delivery.reply_timeout=300ms") as node:
+        await node.accepted(to="ann@two.example")
+        assert (await internet.mailbox.wait_for("ann@two.example")).host == "mx2.example.net"
+        await node.settled()
+        assert silent.connections == 1 and await node.recipients() == {"ann@two.example": (1, 0, 1)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aurorasend import delivery
+from aurorasend import delivery, operate
 from aurorasend.clock import DAY, HOUR, MINUTE, ManualClock
 from aurorasend.event import Event
 from aurorasend.simulator import Internet, Temper
@@ -306,6 +306,10 @@ async def test_f42_what_cannot_be_recorded_is_not_sent_again(
         assert await node.recipients() == {"ann@broken.example": (0, 0, 0), "bob@example.net": (1, 0, 1)}
         assert any("cannot be recorded" in fault for fault in node.faults.found)
         node.expect_fault()
+        await asyncio.to_thread(operate.release_parked, node.running.node.settings)
+        await node.settled()
+        assert [mail.recipients for mail in internet.mailbox.messages][2:] == [("ann@broken.example",)]
+        assert await node.recipients() == {"ann@broken.example": (1, 0, 1), "bob@example.net": (1, 0, 1)}
 
 
 async def test_f43_explain_tells_it_all(data: Path, internet: Internet) -> None:

@@ -13,9 +13,9 @@ import pytest
 from aurorasend import app, queue
 from aurorasend.clock import ManualClock
 from aurorasend.pool import Limits as PoolLimits
-from aurorasend.queue import HORIZON, Kind, Work
+from aurorasend.queue import HORIZON, Key, Kind, Work
 from aurorasend.simulator import Internet, Temper
-from aurorasend.store.tx import EVER
+from aurorasend.store.tx import EVER, Tx
 from tests.cluster.server import Node
 from tests.postgres import Server
 from tests.running import LONG_LEASE, Place, Served, bootstrapped, by_mx, quiet, relayed, serving
@@ -224,6 +224,48 @@ async def test_f24_a_process_elsewhere_waits_for_the_end_of_the_lease(data: Path
     async with serving(data, "queue.lease=1s") as node:
         await node.settled()
         assert await node.recipients() == {"slow@example.net": (1, 0, 2)}
+
+
+async def test_f24_what_a_process_elsewhere_had_is_not_touched_before_its_lease_ends(data: Path, internet: Internet) -> None:
+    await claimed_and_killed(data, internet, lease="1h")
+    for lock in (data / "run").glob("*.lock"):
+        lock.unlink()
+    async with serving(data, "queue.lease=1s") as node:
+        ((dead, due),) = await node.rows("SELECT lease, due FROM work")
+        await node.accepted(to="ann@example.net;bob@example.net")  # to the lane of that process, and to another
+        await node.tried("bob@example.net", 1)
+        await asyncio.sleep(1.0)  # in which it prolongs its own lease, and looks for what others lost
+        assert await node.rows("SELECT lease, due, tries FROM work WHERE lease > 0") == [(dead, due, 1)]
+        assert (await node.recipients())["ann@example.net"] == (0, 0, 0)
+        await node.change("UPDATE node SET until = 1 WHERE id = $1", dead)
+        await node.settled()
+        tries = {"slow@example.net": (1, 0, 2), "ann@example.net": (1, 0, 1), "bob@example.net": (1, 0, 1)}
+        assert await node.recipients() == tries
+
+
+async def test_f24_what_an_unconfirmed_claim_took_is_due_in_an_hour(place: Place) -> None:
+    """The process that made the claim lives, and does not know of it."""
+    clock = ManualClock()
+    async with serving(place.data, "node.roles=api", url=place.url, clock=clock) as node:
+        await node.accepted()
+        ((account_id, entry_id, lane, priority),) = await node.rows("SELECT account_id, id, lane, priority FROM work")
+        await node.change("DELETE FROM work")
+    async with serving(place.data, LONG_LEASE, url=place.url, clock=clock) as node:
+        worker, now_us = node.running.membership.worker, clock.now_us()
+
+        async def claim(tx: Tx) -> None:
+            await queue.put(tx, [Work(account_id, entry_id, Kind.MAIL, lane, now_us, priority, entry_id)])
+            assert await queue.lease_lane(tx, lane, worker)
+            await queue.claim(tx, [(Key(lane, account_id, priority), 1, ())], now_us, worker)
+
+        await node.running.node.store.write(claim)
+        for _ in range(2):
+            node.pass_time(minutes=29)
+            await asyncio.sleep(0.1)
+            assert await node.recipients() == {"ann@example.net": (0, 0, 0)}
+        node.pass_time(minutes=2)
+        await node.settled()
+        assert await node.recipients() == {"ann@example.net": (1, 0, 2)}
 
 
 async def test_f24_who_cannot_make_a_lock_file_goes_on_and_makes_it_when_it_can(data: Path) -> None:

@@ -19,6 +19,11 @@ NEWS = "news@maillist.example.org"
 TABLES = "submission content staged recipient list_send work event counter quota label request_id"
 
 
+FULL_DISK = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql
+AS $$BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END$$"""
+
+
 @asynccontextmanager
 async def unable(node: Served) -> AsyncIterator[None]:
     """Meanwhile the store takes no recipient and no list send, as when its disk is full."""
@@ -26,14 +31,27 @@ async def unable(node: Served) -> AsyncIterator[None]:
     if node.running.node.store.engine == "sqlite":
         begin, end = "ALTER TABLE {0} RENAME TO {0}_away", "ALTER TABLE {0}_away RENAME TO {0}"
     else:
-        full = "$$BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = 'disk_full'; END$$"
-        await node.change(f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS {full}")
+        await node.change(FULL_DISK)
         begin, end = "CREATE TRIGGER away BEFORE INSERT ON {0} EXECUTE FUNCTION full_disk()", "DROP TRIGGER away ON {0}"
     for table in tables:
         await node.change(begin.format(table))
     yield
     for table in tables:
         await node.change(end.format(table))
+
+
+async def test_f12_success_is_answered_only_when_the_commit_is(tmp_path: Path, postgres: Server) -> None:
+    """The disk is full when all has been written, and only the commit is left. Of SQLite F19 shows the same."""
+    url = postgres.create("uncommitted", "migrated")
+    await bootstrapped(tmp_path, url, ["main"])
+    async with serving(tmp_path, "node.roles=api", url=url) as node:
+        await node.change(FULL_DISK)
+        at_the_commit = "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION full_disk()"
+        await node.change(f"CREATE CONSTRAINT TRIGGER away AFTER INSERT ON submission {at_the_commit}")
+        assert (await node.send())["statusCode"] == 40901
+        await node.change("DROP TRIGGER away ON submission")
+        assert [await node.count(table) for table in ("submission", "recipient", "work")] == [0, 0, 0]
+        await node.accepted()
 
 
 async def test_f19_what_cannot_be_stored_leaves_nothing(place: Place) -> None:
