@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +24,7 @@ from aurorasend.dkim import Signer, hash_body, load_key
 from aurorasend.event import BY_NAME, Event, Kind, domain_of, record
 from aurorasend.ids import Ids
 from aurorasend.letters import Letters, Submitted
-from aurorasend.message import Composed, Links
+from aurorasend.message import Composed
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.pool import NoPlace
 from aurorasend.queue import Claimed, Later
@@ -225,9 +225,9 @@ class Mail:
         submitted = due.submitted
         letter = await self._letters.get(submitted)
         if is_large:
-            composed = await asyncio.to_thread(letter.compose, due.target, due.position, Links())
+            composed = await asyncio.to_thread(letter.compose, due.target, due.position)
         else:
-            composed = letter.compose(due.target, due.position, Links())
+            composed = letter.compose(due.target, due.position)
         signers = await self._signers_of(due)
         if self._signing is None:
             raw = self._sign(composed, signers)
@@ -287,7 +287,7 @@ class Mail:
             claimed = due.claimed
             at = next_attempt(claimed.tries, due.created, now_us, self._life(due), due.submitted.quiet)
             if at is None:
-                found = replace(found, fate=Fate.BOUNCED)
+                found = msgspec.structs.replace(found, fate=Fate.BOUNCED)
             else:
                 again = Later(claimed.account_id, claimed.id, at)
         return Result(due.claimed, again, Report(due, found, now_us, caught))

@@ -8,7 +8,8 @@ by domain for keys and their DNS records. Imports address only. Always: every si
 
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -42,7 +43,7 @@ class Signer:
         """Raises ValueError for what is no domain or selector."""
         if not all(map(_label, selector.split("."))):
             raise ValueError("not a DKIM selector")
-        self._key = private_key
+        self._signature = _signature_with(private_key)
         algorithm = "rsa-sha256" if isinstance(private_key, rsa.RSAPrivateKey) else "ed25519-sha256"
         tags = f"v=1; a={algorithm}; c=relaxed/relaxed; d={ascii_domain(domain).lower()};\r\n s={selector}; "
         self._tags = tags.encode()
@@ -64,15 +65,16 @@ class Signer:
             _fold(names + list(dict.fromkeys(names))),
             body_hash or hash_body(body),
         )
-        text = b"".join([_relaxed(name, value) for name, value in signed]) + _relaxed(b"dkim-signature", value)
+        text = _relaxed([*signed, (b"dkim-signature", value)])
         signature = b64encode(self._signature(text[:-2]))  # its own field counts without the last CRLF, §3.7
         lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
         return b"DKIM-Signature: %b%b\r\n" % (value, b"\r\n ".join(lines))
 
-    def _signature(self, text: bytes) -> bytes:
-        if isinstance(self._key, rsa.RSAPrivateKey):
-            return self._key.sign(text, padding.PKCS1v15(), hashes.SHA256())
-        return self._key.sign(sha256(text).digest())  # RFC 8463 §3: the hash is what is signed
+
+def _signature_with(key: PrivateKey) -> Callable[[bytes], bytes]:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return partial(key.sign, padding=padding.PKCS1v15(), algorithm=hashes.SHA256())
+    return lambda text: key.sign(sha256(text).digest())  # RFC 8463 §3: the hash is what is signed
 
 
 def hash_body(body: bytes) -> bytes:
@@ -137,12 +139,17 @@ def public_text(key: PrivateKey) -> str:
     return dns_record(key).partition("p=")[2]
 
 
-def _relaxed(name: bytes, value: bytes) -> bytes:
-    """A field as RFC 6376 §3.4.2 has it; `name` is in lower case already."""
-    value = value.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
-    if b"\n" in value or b"\r" in value:
+def _relaxed(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Fields as RFC 6376 §3.4.2 has them; names are in lower case already. All in one text: each step is a call for all."""
+    begun = [(name, _without_blanks_before(value) if value[:1].isspace() else value) for name, value in fields]
+    text = b"".join([b"%b:%b\r\n" % field for field in begun]).replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    if not len(fields) == text.count(b"\r\n") == text.count(b"\n") == text.count(b"\r"):
         raise ValueError("a line end in a field that is not folding")
-    return b"%b:%b\r\n" % (name, _single_blanks(value).strip(b" "))
+    return _single_blanks(text).replace(b" \r\n", b"\r\n")
+
+
+def _without_blanks_before(value: bytes) -> bytes:
+    return value.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").lstrip(b" \t")
 
 
 def _relaxed_body(body: bytes) -> bytes:

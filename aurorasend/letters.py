@@ -7,7 +7,6 @@ only when one of its mails is to be tried, never a batch of them at a time.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,8 +24,7 @@ READ_AT_ONCE = 2  # large contents
 AD_MARK = "(AD)"  # before the subject (mail.md §13)
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """What all recipients of a submission have in common. `bounces`: whether the account's bounce list is applied."""
 
     origin: Origin

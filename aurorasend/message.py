@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from email.utils import format_datetime, getaddresses
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 from aurorasend import clock, header, variable
 from aurorasend.address import ascii_domain, is_address
@@ -45,8 +46,7 @@ class Links:
 NO_LINKS = Links()
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(NamedTuple):
     """One mail. `body` is the same object for all recipients if nothing in it depends on the recipient."""
 
     fields: tuple[Field, ...]
@@ -239,12 +239,14 @@ def _frame(content: Content, attachments: Sequence[Attachment], message_id: str)
     is_html = content.html is not None
     subtype = "html" if is_html else "plain"
     frame = _Frame(_text_fields(subtype))
+    is_both = is_html and content.plain is not None
+    if not attachments and content.calendar is None and not is_both:
+        return frame
     boundary = f"=_{sha256(message_id.encode()).hexdigest()[:24]}"
     images = [_part(attachment) for attachment in attachments if attachment.cid and is_html]
     files = [_part(attachment) for attachment in attachments if not (attachment.cid and is_html)]
     if images:
         frame = _enclose(frame, f'multipart/related; type="text/{subtype}"', f"{boundary}.r", images)
-    is_both = is_html and content.plain is not None
     appointments = [_calendar_part(content.calendar)] if content.calendar is not None else []
     if is_both or appointments:
         frame = _enclose(frame, "multipart/alternative", f"{boundary}.a", appointments, after_plain=is_both)

@@ -8,9 +8,10 @@ first (RFC 3463), then the words, then the basic code. Whether a refusal is fina
 """
 
 import re
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
 
 MAX_TEXT = 500  # ours: characters of a reply that logs, webhooks and the store keep
 
@@ -24,8 +25,7 @@ class Fate(Enum):
     AMBIGUOUS = "ambiguous"  # connection lost after the final dot: perhaps delivered
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """`sub_status` and `event` follow events.md §11.2: what is told to the customer if this outcome is final
     (for DEFERRED and AMBIGUOUS: if it is still so when we give up)."""
 
@@ -221,7 +221,7 @@ def event_of(sub_status: int) -> str:
 
 def without_suppression(outcome: Outcome) -> Outcome:
     """The same, but of no consequence for the address."""
-    return replace(outcome, suppress=False) if outcome.suppress else outcome
+    return msgspec.structs.replace(outcome, suppress=False) if outcome.suppress else outcome
 
 
 def _enhanced(text: str) -> tuple[int, int] | None:

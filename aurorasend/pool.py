@@ -45,6 +45,10 @@ class _Turn(NamedTuple):
     encrypted: bool
     came: asyncio.Future[Session | None]
 
+    def give_up(self) -> None:
+        if not self.came.done():
+            self.came.set_exception(NoPlace())
+
 
 class Slots:
     """So many at a time; of those that wait the urgent first, and within each kind who came first."""
@@ -59,22 +63,20 @@ class Slots:
         if self._free:
             self._free -= 1
             return None
-        turn = _Turn(parcel.encrypted, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        turn = _Turn(parcel.encrypted, loop.create_future())
         (self._urgent if urgent else self._others).append(turn)
+        timer = loop.call_later(wait_s, turn.give_up)
         try:
-            async with asyncio.timeout(wait_s):
-                return await turn.came
-        except (TimeoutError, asyncio.CancelledError) as end:
-            came = turn.came.done() and not turn.came.cancelled()  # just when we gave up
-            if isinstance(end, TimeoutError):
-                if came:
-                    return turn.came.result()
-                raise NoPlace from None
-            if came:
+            return await turn.came
+        except asyncio.CancelledError:
+            if not turn.came.cancelled() and turn.came.exception() is None:  # it was our turn just then
                 if (session := turn.came.result()) is not None:
                     session.abort()
                 self.give_back()
             raise
+        finally:
+            timer.cancel()
 
     def pass_on(self, session: Session) -> bool:
         """Give the slot of `session`, whose message is handed over, to who is next, who goes on in it at once; False when

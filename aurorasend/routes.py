@@ -3,7 +3,7 @@
 Called by delivery. Calls mx and pool, which have the deadlines.
 """
 
-from dataclasses import replace
+import msgspec
 
 from aurorasend.address import BadAddress, ascii_domain
 from aurorasend.delivery import Envelope
@@ -42,7 +42,7 @@ class MxHosts:
             return bad_address(str(problem))
         hops = await next_hops(domain, self._resolver, self._reach)
         found = await _send(self._pool, hops, envelope)
-        return found if isinstance(hops, Outcome) or not found.suppress else replace(found, mx=hops[0].host)
+        return found if isinstance(hops, Outcome) or not found.suppress else msgspec.structs.replace(found, mx=hops[0].host)
 
     async def close(self) -> None:
         await _close(self._pool, self._resolver)

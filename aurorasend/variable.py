@@ -51,6 +51,8 @@ Part = str | Hole
 
 def parse(text: str, common: Mapping[str, str]) -> list[Part]:
     """The parts of `text`, no two texts next to each other. Variables in `common` (pubsub) are filled in at once."""
+    if "%" not in text:
+        return [text] if text else []
     parts: list[Part] = []
     for part in _with_common(_split(text), common) if common else _split(text):
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
@@ -155,8 +157,9 @@ class Body:
 def quoted_printable(text: str) -> bytes:
     """Lines of at most 75 octets (RFC 2045 §6.7 allows 76: room for a soft break), CRLF at every line's end.
     Lone surrogates, which no charset has, become question marks."""
-    if "\n" in text or "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\n", "\r\n")
     # The CRLF makes b2a_qp end lines with CRLF, not LF; the letter keeps it from encoding a blank before it.
     return b2a_qp(text.encode(errors="replace") + b"x\r\n", istext=True)[:-3]
 
