@@ -164,8 +164,13 @@ class Letter:
         return (field, (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click")) if self._adds_one_click else (field,)
 
 
+@lru_cache(maxsize=1024)  # customers write from the same few addresses
+def _known_field(name: str, mailboxes: tuple[Mailbox, ...]) -> Field:
+    return header.address_field(name, mailboxes)
+
+
 def _sender(content: Content) -> tuple[Field, ...]:
-    return (header.address_field("From", (content.sender,)),)
+    return (_known_field("From", (content.sender,)),)
 
 
 def _recipients(content: Content) -> tuple[Field, ...]:
@@ -199,7 +204,7 @@ def _customer_reply_to(value: str) -> list[Field]:
 
 def _asked_for(content: Content) -> list[Field]:
     """Reply-To, if the customer asked for one, and the wish for a read receipt (spec mail.md §9.6)."""
-    fields = [header.address_field("Reply-To", content.reply_to)] if content.reply_to else []
+    fields = [_known_field("Reply-To", content.reply_to)] if content.reply_to else []
     if content.notification or content.receipt_to:
         receiver = Mailbox(content.receipt_to or content.sender.address)
         fields.append(header.address_field("Disposition-Notification-To", (receiver,)))

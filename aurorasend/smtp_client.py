@@ -342,8 +342,8 @@ class Session:
     def _unless_confused(self, offer: _Offer) -> _Offer:
         """An offer behind a message. What a peer says that lost it, or did not expect it yet, is no answer to the mail: the
         session ends, and another one is asked."""
-        first, *others = (reply.code if reply is not None else 0 for reply in (offer.mail, *offer.recipients))
-        if self._wire.late or first in _CONFUSED or 503 in others:
+        is_refused = offer.mail is not None and offer.mail.code in _CONFUSED
+        if self._wire.late or is_refused or any(reply is not None and reply.code == 503 for reply in offer.recipients):
             self.confused = True
             self._wire.end(f"not ready for commands behind a message: {offer.mail}")
             return _Offer(None, [None] * len(offer.recipients), None)
