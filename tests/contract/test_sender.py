@@ -69,7 +69,7 @@ async def folded(api: Api) -> None:
 
 
 @pytest.mark.parametrize("is_folded", [False, True])
-async def test_statistics_keep_the_name_that_mail_was_requested_under(api: Api, is_folded: bool) -> None:
+async def test_f41_statistics_keep_the_name_that_mail_was_requested_under(api: Api, is_folded: bool) -> None:
     await both_names(api)
     if is_folded:
         await folded(api)

@@ -258,6 +258,11 @@ async def test_f16_what_must_hold_in_the_transaction(data: Path) -> None:
         assert await node.rows("SELECT * FROM quota WHERE used <> 0") == []
         assert await node.count("submission") == 0
         assert await code("main.test", to=REGISTERED) == 200
+        await node.change("UPDATE domain SET type = 0")
+        node.pass_time(seconds=2)
+        assert await code("main.trigger", to="a@example.net;b@example.net;c@example.net") == 40913  # of a test domain
+        assert await code("main.trigger", to="a@example.net;b@example.net") == 200
+        assert await code("main.trigger") == 40913
 
 
 async def test_f16_the_sending_domain_is_verified(data: Path) -> None:

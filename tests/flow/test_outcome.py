@@ -184,6 +184,15 @@ async def test_f38_no_such_mailbox_ends_it_and_is_remembered(place: Place, inter
         assert await bounce_list(node) == [("no-such-user@example.net", 2, 4 * HOUR)]
 
 
+async def test_f38_a_refusal_at_the_greeting_ends_it_too(data: Path, internet: Internet) -> None:
+    internet.hosts["mx.example.net"].temper = Temper(greeting="554 5.3.2 no service")
+    async with serving(data, relayed(internet)) as node:
+        await node.accepted()
+        await node.settled()
+        assert await node.recipients() == {"ann@example.net": (4, 409, 1)}
+        assert await bounce_list(node) == []
+
+
 async def test_f38_tencent_serves_other_domains_too(data: Path, internet: Internet) -> None:
     internet.add_domain("hosted.example", await internet.add_host("mxbiz1.qq.com"))
     async with serving(data, *by_mx(internet), clock=ManualClock()) as node:

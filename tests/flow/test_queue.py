@@ -51,6 +51,20 @@ async def test_f21_nobody_waits_for_a_poll(data: Path) -> None:
         assert median([await delivered_within(node) for _ in range(5)]) < 0.3
 
 
+async def test_f21_a_busy_process_is_woken_too(data: Path) -> None:
+    """While every turn of its event loop has work, so that it waits for company as long as it may."""
+
+    async def work() -> None:
+        while True:
+            time.sleep(0.0005)  # noqa: ASYNC251 the loop is to be busy
+            await asyncio.sleep(0)
+
+    async with serving(data) as node:
+        other = asyncio.create_task(work())
+        assert median([await delivered_within(node) for _ in range(5)]) < 0.5
+        other.cancel()
+
+
 async def test_f21_over_postgresql_too(tmp_path: Path, postgres: Server) -> None:
     url = postgres.create("wakes", "migrated")
     await bootstrapped(tmp_path, url, ["main"])

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -121,7 +122,7 @@ async def test_f6_the_calls_of_a_minute_are_taken_in_portions(data: Path) -> Non
 async def test_f6_who_may_not_send_is_not_counted(data: Path) -> None:
     async with serving(data, clock=ManualClock()) as node:
 
-        async def six(name: str = "rated.trigger", **fields: str) -> list[int]:
+        async def six(name: str = "rated.trigger", **fields: Any) -> list[int]:
             node.pass_time(seconds=2)  # the caller is trusted for one
             return [(await node.send(name, **fields))["statusCode"] for _ in range(6)]
 
@@ -129,6 +130,9 @@ async def test_f6_who_may_not_send_is_not_counted(data: Path) -> None:
         await node.change("UPDATE account SET ip_filter = 1")
         assert await six() == await six(**to_a_list) == [6001] * 6
         await node.change("UPDATE account SET ip_filter = 0")
+        await node.change("UPDATE account SET send_domain = 0")
+        assert await six(xsmtpapi={"to": ["ann@example.net"], "send_domain": "second.example"}) == [6001] * 6
+        await node.change("UPDATE account SET send_domain = 1")
         await node.change("UPDATE api_user SET permission = $1", '{"mail":{"send":false}}')
         assert await six() == await six(**to_a_list) == [6001] * 6
         await node.change("UPDATE api_user SET permission = ''")

@@ -70,7 +70,10 @@ async def test_f47_the_text_is_that_of_the_acceptance(data: Path) -> None:
         assert await caught(node) == [("sms", "+6591234567", "Your code is 778899")]
 
 
-@pytest.mark.parametrize(("number", "state", "kind"), [("+6591230111", "Delivered", 220), ("+6591230510", "Failed", 205)])
+@pytest.mark.parametrize(
+    ("number", "state", "kind"),
+    [("+6591230111", "Delivered", 220), ("+6591230510", "Failed", 205), ("+6591230440", "Suppressed", 204)],
+)
 async def test_f48_the_gateway_decides(data: Path, number: str, state: str, kind: int) -> None:
     """With the simulator the last three digits of the number do."""
     for settings in ((), ("delivery.route=smtp://127.0.0.1:9",)):
