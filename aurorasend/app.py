@@ -243,8 +243,10 @@ def _fork(settings: Settings, sockets: Sequence[socket.socket], life: tuple[int,
     except BaseException:
         log.exception("the worker could not run")
     finally:
-        sys.stdout.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+        finally:
+            os._exit(status)
 
 
 # -- one node

@@ -33,6 +33,7 @@ _SIGNED = frozenset({
 })  # fmt: skip
 
 _label = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?").fullmatch
+_BLANKS = (b" ", b"\t", b"\r")
 _LINE = 72  # ours: base64 and names in lines under 78
 
 
@@ -141,7 +142,7 @@ def public_text(key: PrivateKey) -> str:
 
 def _relaxed(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Fields as RFC 6376 §3.4.2 has them; names are in lower case already. All in one text: each step is a call for all."""
-    begun = [(name, _without_blanks_before(value) if value[:1].isspace() else value) for name, value in fields]
+    begun = [(name, _without_blanks_before(value) if value.startswith(_BLANKS) else value) for name, value in fields]
     text = b"".join([b"%b:%b\r\n" % field for field in begun]).replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
     if not len(fields) == text.count(b"\r\n") == text.count(b"\n") == text.count(b"\r"):
         raise ValueError("a line end in a field that is not folding")
@@ -149,7 +150,10 @@ def _relaxed(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def _without_blanks_before(value: bytes) -> bytes:
-    return value.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").lstrip(b" \t")
+    value = value.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    if b"\r" in value or b"\n" in value:  # unfolded again it could pass
+        raise ValueError("a line end in a field that is not folding")
+    return value.lstrip(b" \t")
 
 
 def _relaxed_body(body: bytes) -> bytes:

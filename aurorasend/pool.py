@@ -235,7 +235,9 @@ class Pool:
             self._confused = {hop: until for hop, until in self._confused.items() if until > now} | {session.peer: now + ALONE_S}
         if hold.ours:
             self._keep(session, hold.place)
-        return [n for n in left if outcomes[n].fate is Fate.DEFERRED] if session.interrupted else []  # type: ignore[union-attr]
+        if not session.interrupted or not hold.ours:  # what is said of a session that is passed on is said of who has it now
+            return []
+        return [n for n in left if outcomes[n].fate is Fate.DEFERRED]  # type: ignore[union-attr]
 
     def _is_worn(self, session: Session) -> bool:
         return self._closed or 0 < self._limits.per_session <= session.messages

@@ -29,6 +29,8 @@ _safe_helo = re.compile(r"[A-Za-z0-9._\[\]:-]{1,255}").fullmatch
 
 
 PROMPT_S = 1.0  # the end of a message answered within this: who follows behind the next one will not wait long
+PATIENCE_S = 5.0  # and waits no longer than this for its end
+FOLLOWED_S = 60.0  # then its own replies may take so long; alone it would have `reply_s`
 _CONFUSED = range(500, 505)  # commands that the peer does not know, or did not expect now
 
 
@@ -131,12 +133,14 @@ class Session:
         self._wire: Wire
         self._begun = False  # a transaction is open at the peer: RSET before the next
         self._handed = 0  # messages whose end is not answered yet
+        self._answers = 0  # to messages
+        self._answered = 0.0  # loop time of the last one
         self._prompt = False
         self._ends = 0.0  # loop time of the hard deadline of who came last
 
     @property
     def reusable(self) -> bool:
-        return not self._wire.lost
+        return not self._wire.lost and not self._wire.deserted
 
     @property
     def may_follow(self) -> bool:
@@ -259,10 +263,7 @@ class Session:
         outcomes = [self._refuse(path, parcel, len(octets)) for path in paths]
         open_ = [n for n, outcome in enumerate(outcomes) if outcome is None]
         if open_:
-            follows = self._handed > 0
             offer = await self._offer(self._mail(parcel, paths, octets), [paths[n] or "" for n in open_])
-            if follows:
-                offer = self._unless_confused(offer)
             for n, outcome in zip(open_, self._judge_offer(offer), strict=True):
                 outcomes[n] = outcome
             open_ = [n for n in open_ if outcomes[n] is None]
@@ -301,15 +302,40 @@ class Session:
     async def _offer(self, mail: str, recipients: Sequence[str]) -> _Offer:
         """MAIL, RCPT and DATA: in one write when the peer takes it so (RFC 2920), else one by one."""
         rset = 1 if self._begun else 0
+        follows, before = self._handed > 0, self._answers
         self._begun = True
         if "PIPELINING" not in self.extensions:
             return await self._offer_singly(mail, recipients, rset)
         lines = ["RSET"] * rset + [mail, *(f"RCPT TO:<{path}>" for path in recipients), "DATA\r\n"]
         count = len(lines)
         self._wire.write("\r\n".join(lines).encode(), count)
-        got: list[Reply | None] = [*await self._wire.replies(count, self._left(self._terms.timeouts.reply_s))]
+        reply_s = self._left(self._terms.timeouts.reply_s)
+        if follows:
+            got: list[Reply | None] = [*await self._wire.replies_behind(count, min(reply_s, FOLLOWED_S), PATIENCE_S)]
+        else:
+            got = [*await self._wire.replies(count, reply_s)]
         got += [None] * (count - len(got))
-        return _Offer(got[rset], got[rset + 1 : -1], got[-1])
+        offer = _Offer(got[rset], got[rset + 1 : -1], got[-1])
+        if not follows or not self._is_confused(offer, before):
+            return offer
+        self.confused = True
+        self._wire.end(f"not ready for commands behind a message: {offer.mail}")
+        return _Offer(None, [None] * len(recipients), None)
+
+    def _is_confused(self, offer: _Offer, before: int) -> bool:
+        """Whether what a peer says to an offer behind a message may mean that it lost it, or did not expect it yet. That is no
+        answer to the mail: it is asked again alone, and a true refusal costs a connection. `before` is the number of answers
+        to messages when the offer was made."""
+        was_long = self._wire.late or self._loop.time() - self._answered > PROMPT_S
+        is_lost = offer.mail is None or offer.mail.code == 421 or None in offer.recipients
+        if self._answers > before and was_long and is_lost:
+            return True
+        if offer.mail is not None and offer.mail.code >= 500:
+            return True
+        if any(reply is not None and _is_out_of_order(reply) for reply in offer.recipients):
+            return True
+        is_taken = any(reply is not None and reply.code < 300 for reply in offer.recipients)
+        return is_taken and offer.data is not None and _is_out_of_order(offer.data)
 
     async def _offer_singly(self, mail: str, recipients: Sequence[str], rset: int) -> _Offer:
         if rset:
@@ -326,7 +352,7 @@ class Session:
 
     def _judge_offer(self, offer: _Offer) -> list[Outcome | None]:
         """None for the recipients whose fate the message decides."""
-        self.interrupted = bool(self._wire.lost)
+        self.interrupted = not self.reusable
         if offer.mail is None or offer.mail.code >= 300:
             refused = self._unless_good(offer.mail, Stage.MAIL)
             return [refused] * len(offer.recipients)
@@ -338,16 +364,6 @@ class Session:
             trouble = self._unless_good(offer.data, Stage.DATA, shared) or self._out_of_step(offer.data)
             outcomes = [outcome or trouble for outcome in outcomes]
         return outcomes
-
-    def _unless_confused(self, offer: _Offer) -> _Offer:
-        """An offer behind a message. What a peer says that lost it, or did not expect it yet, is no answer to the mail: the
-        session ends, and another one is asked."""
-        is_refused = offer.mail is not None and offer.mail.code in _CONFUSED
-        if self._wire.late or is_refused or any(reply is not None and reply.code == 503 for reply in offer.recipients):
-            self.confused = True
-            self._wire.end(f"not ready for commands behind a message: {offer.mail}")
-            return _Offer(None, [None] * len(offer.recipients), None)
-        return offer
 
     async def _message(self, octets: bytes, handed_over: Callable[[], bool], *, shared: bool) -> Outcome:
         """The message after 354. From the moment its end is handed over, silence is ambiguous."""
@@ -364,7 +380,10 @@ class Session:
             self._wire.let_go()
         got = await self._wire.replies(1, end_s)
         self._handed -= whole
-        self._prompt = self._loop.time() - begin <= PROMPT_S
+        now = self._loop.time()
+        if got:
+            self._answers, self._answered = self._answers + 1, now
+        self._prompt = now - begin <= PROMPT_S
         if not whole:
             self.interrupted = True
             self._wire.end("the peer answered before the end of the message")
@@ -409,6 +428,11 @@ class Session:
         if self._wire.goodbye is not None:
             return judge(self._wire.goodbye, stage, out_ip=self.out_ip)
         return unreachable(f"{self.peer}: at {stage.value}: {self._wire.lost}", self.out_ip)
+
+
+def _is_out_of_order(reply: Reply) -> bool:
+    """RFC 5321 §4.2.4, and RFC 3463 §3.6 for those who refuse by 554."""
+    return reply.code in _CONFUSED or (reply.code == 554 and reply.text.startswith("5.5."))
 
 
 def _path(address: str) -> str | None:

@@ -55,6 +55,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.lost = ""
+        self.deserted = False  # somebody did not wait for replies that are still to come: it ends when it is their turn
         self.goodbye: Reply | None = None  # a 421: it answers every command that it left unanswered
         self._loop = asyncio.get_running_loop()
         self._owed = 1  # replies to commands already written; the greeting comes unasked
@@ -108,12 +109,16 @@ class Wire(asyncio.Protocol):
     async def replies(self, count: int, timeout_s: float) -> list[Reply]:
         """The next `count` replies that nobody waits for yet, or fewer when the connection is lost, or when `timeout_s` are
         over since all earlier ones were there."""
-        reader = _Reader(count, timeout_s, self._loop.create_future())
-        self._readers.append(reader)
-        if len(self._readers) == 1 and len(self._replies) < count:
-            self._limit(timeout_s, "no reply in time")
-        self._serve()
-        return await reader.got
+        return await self._reader(count, timeout_s).got
+
+    async def replies_behind(self, count: int, timeout_s: float, patience_s: float) -> list[Reply]:
+        """The same, but none when the earlier ones are not there after `patience_s`; then the connection is `deserted`."""
+        reader = self._reader(count, timeout_s)
+        timer = self._loop.call_later(patience_s, self._desert, reader)
+        try:
+            return await reader.got
+        finally:
+            timer.cancel()
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout_s: float) -> bool:
         """Go on encrypted. Refused when the peer had already said more in clear (CVE-2011-0411 and its kin)."""
@@ -219,16 +224,34 @@ class Wire(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    def _reader(self, count: int, timeout_s: float) -> _Reader:
+        reader = _Reader(count, timeout_s, self._loop.create_future())
+        self._readers.append(reader)
+        if len(self._readers) == 1 and len(self._replies) < count:
+            self._limit(timeout_s, "no reply in time")
+        self._serve()
+        return reader
+
+    def _desert(self, reader: _Reader) -> None:
+        if not reader.got.done() and self._readers[0] is not reader:
+            self.deserted = True
+            reader.got.set_result([])
+
     def _serve(self) -> None:
         """Give replies to those who wait for them, in their order."""
         waited = len(self._readers)
-        while self._readers and (self.lost or len(self._replies) >= self._readers[0].number):
-            number, _, got = self._readers.popleft()
+        while self._readers:
+            number, timeout_s, got = self._readers[0]
+            if got.done() and not self.lost:
+                return self.end("deserted")
+            if len(self._replies) < number and not self.lost:
+                if len(self._readers) < waited:
+                    self._limit(timeout_s, "no reply in time")
+                return
+            self._readers.popleft()
             if not got.done():
                 got.set_result(self._replies[:number])
             del self._replies[:number]
-        if self._readers and len(self._readers) < waited:
-            self._limit(self._readers[0].timeout_s, "no reply in time")
 
     def _limit(self, timeout_s: float, late: str) -> None:
         """What is waited for now may take so long."""

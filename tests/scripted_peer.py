@@ -10,8 +10,8 @@ from aurorasend.mx import Hop
 
 class Peer:
     """Plays a dialog. `<- line` is said with CRLF, `<! text` as it stands (with escapes), `-> line` must be heard, `...` reads
-    a message up to its dot, `pause` waits, `quiet` waits and must hear nothing, `hold` waits until `go`; `close`, `reset` and
-    `silence` end it. What else was heard is in `wrong`."""
+    a message up to its dot, `pause` waits, `quiet` waits and must hear nothing, `hold` waits until `go`, `eof` for the end of
+    the connection; `close`, `reset` and `silence` end it. What else was heard is in `wrong`."""
 
     def __init__(self, *dialogs: str) -> None:
         """One for each connection; the last for all further ones too."""
@@ -20,6 +20,7 @@ class Peer:
         self.done = asyncio.Event()
         self.holds = asyncio.Event()
         self.go = asyncio.Event()
+        self.ended = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,6 +62,11 @@ class Peer:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         self.wrong.append(f"{await reader.read(100)!r} instead of nothing")
+            case "eof":
+                with contextlib.suppress(ConnectionError):
+                    if heard := await reader.read():
+                        self.wrong.append(f"{heard!r} instead of the end")
+                self.ended.set()
             case "hold":
                 self.holds.set()
                 await self.go.wait()

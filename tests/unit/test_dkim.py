@@ -94,6 +94,8 @@ def test_folded_and_repeated_and_unsigned_fields(signer: dkim.Signer) -> None:
         *HEAD[:2],
         (b"SUBJECT", b"a\r\n  b \t c\r\n\td  "),
         (b"References", b"<1@x>"),
+        (b"Cc", b"\r\n \t c@x.example \t"),
+        (b"List-Id", b""),
         (b"references", b"<2@x>"),
         (b"X-Other", b"x"),
         (b"List-Unsubscribe", b"<https://a.example/u>"),
@@ -174,7 +176,7 @@ def test_what_a_relay_would_rewrite_is_not_signed(body: bytes) -> None:
         signer.sign(HEAD, body, 0)
 
 
-@pytest.mark.parametrize("value", [b"a\r\nBcc: x@y", b"a\nb", b"a\rb", b"a\r\n"])
+@pytest.mark.parametrize("value", [b"a\r\nBcc: x@y", b"a\nb", b"a\rb", b"a\r\n", b"\r\n\r\n b", b"\r\nb", b" \r\nb", b"\n b"])
 def test_a_field_that_would_be_two_is_not_signed(value: bytes) -> None:
     signer = dkim.Signer("mail.example.org", "ed", ED25519)
     with pytest.raises(ValueError, match="line end"):

@@ -1,12 +1,18 @@
 """Who waits for a session goes on in it as soon as the message before is handed over (RFC 2920 §3.1)."""
 
 import asyncio
+import contextlib
 import random
+import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
+import uvloop
 
 from aurorasend import smtp_client
 from aurorasend.mx import Hop
@@ -98,15 +104,112 @@ async def test_the_end_of_a_message_may_take_its_time_with_an_offer_behind_it() 
 
 @pytest.mark.parametrize(
     "answers",
-    ["<- 503 5.5.1 what?\nsilence", "<- 500 what?\nsilence", "<- 250 ok\n<- 503 MAIL first\n<- 503 no\nsilence", "silence"],
-    ids=["sequence", "unknown", "recipient", "lost"],
+    [
+        "<- 503 5.5.1 what?\nsilence",
+        "<- 500 what?\nsilence",
+        "<- 550 5.5.1 protocol error: pipelining\nsilence",
+        "<- 554 5.5.0 protocol synchronization\nclose",
+        "<- 250 ok\n<- 503 MAIL first\n<- 503 no\nsilence",
+        "<- 250 ok\n<- 554 5.5.0 protocol synchronization\nclose",
+        "<- 250 ok\n<- 250 ok\n<- 503 5.5.1 out of sequence\nsilence",
+        "silence",
+        "<- 250 ok\nsilence",
+        "pause\npause\npause\n<- 421 4.4.2 idle\nclose",
+        "pause\npause\npause\nclose",
+    ],
 )
-async def test_a_peer_that_loses_what_follows_gets_it_alone_for_a_while(answers: str) -> None:
+async def test_a_peer_that_loses_what_follows_gets_it_alone_for_a_while(answers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_client, "PROMPT_S", 0.1)
     first = f"{GREETED}{alone('b')}{offer('c')}{YES}...\n{offer('d')}<- 250 queued c\n{answers}"
-    second = f"{GREETED}{alone('d')}{alone('e')}{alone('f')}{END}"
+    second = GREETED + "".join(f"{offer(name)}{YES}...\nquiet\n<- 250 queued {name}\n" for name in "def") + END
     async with playing(first, second) as (peer, hop), pooled(HASTY) as pool:
         assert await send_all(pool, hop, "b", "c", "d", "e", "f") == [f"250 queued {name}" for name in "bcdef"]
         assert peer.wrong == []
+
+
+async def test_who_follows_does_not_wait_long_for_the_end_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But goes elsewhere; of the session that it leaves nothing more is wanted than that end."""
+    monkeypatch.setattr(smtp_client, "PATIENCE_S", 0.1)
+    first = f"{GREETED}{alone('b')}{offer('c')}{YES}...\n{offer('d')}hold\n<- 250 queued c\n{YES}eof"
+    async with playing(first, f"{GREETED}{alone('d')}{alone('e')}{END}") as (peer, hop), pooled() as pool, asyncio.timeout(10):
+        await send(pool, hop, "b")
+        stuck = asyncio.create_task(send(pool, hop, "c"))
+        await asyncio.sleep(0)
+        others = [await send(pool, hop, name) for name in "de"]
+        assert ([each.text for each in others], stuck.done()) == (["250 queued d", "250 queued e"], False)
+        peer.go.set()
+        assert (await stuck).text == "250 queued c"
+        await peer.ended.wait()
+        assert peer.wrong == []
+
+
+class Ending:
+    """A peer in a thread. Of its first connection it ends the second message right after 354, so that the end comes in the
+    same turn of a busy event loop in which the message is handed over."""
+
+    def __init__(self) -> None:
+        self.open, self.most = 0, 0
+        self.taken: list[bytes] = []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        for number in count():
+            try:
+                sock, _ = self.listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock, number), daemon=True).start()
+
+    def serve(self, sock: socket.socket, number: int) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.open += 1
+        self.most = max(self.most, self.open)
+        with contextlib.suppress(OSError), sock, sock.makefile("rwb", buffering=0) as lines:
+            lines.write(b"220 hi\r\n")
+            recipient = b""
+            while line := lines.readline():
+                recipient = line[9:10] if line.startswith(b"RCPT") else recipient
+                if line.startswith(b"DATA"):
+                    lines.write(b"354 go\r\n")
+                    if number == 0 and self.taken:
+                        time.sleep(0.002)
+                        lines.write(b"421 4.3.2 shutting down\r\n")
+                        self.open -= 1
+                        time.sleep(0.1)  # closed at once, what it said would be lost
+                        return
+                    while lines.readline() != b".\r\n":
+                        pass
+                    time.sleep(0.1 if number else 0)  # so that two at a time are seen
+                    self.taken.append(recipient)
+                lines.write(b"250-peer\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 ok\r\n")
+        self.open -= 1
+
+
+def test_a_message_that_is_handed_over_does_not_go_on_beside_its_slot() -> None:
+    """Who follows sees the end first; that is no news of the message before."""
+
+    async def work() -> None:
+        while True:
+            time.sleep(0.006)  # noqa: ASYNC251 so that much happens within a turn
+            await asyncio.sleep(0)
+
+    async def main(peer: Ending) -> list[Fate]:
+        hop = Hop("peer.example", *peer.listening.getsockname()[:2])
+        async with pooled() as pool, asyncio.timeout(20):
+            await send(pool, hop, "b")
+            busy = asyncio.create_task(work())
+            got = await asyncio.gather(send(pool, hop, "c"), send(pool, hop, "d"))
+            busy.cancel()
+            assert [(place.slots._free, len(place.idle)) for place in pool._places.values()] == [(1, 1)]
+            return [each.fate for each in got]
+
+    for _ in range(5):
+        peer = Ending()
+        got = uvloop.run(main(peer))
+        assert (got[1], peer.most) == (Fate.DELIVERED, 1)
+        assert peer.taken == ([b"b", b"d"] if got[0] is Fate.DEFERRED else [b"b", b"c", b"d"])
+        peer.listening.close()
 
 
 async def test_a_slow_peer_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
