@@ -1,9 +1,9 @@
 """Connections to next hops, kept for a while and shared by all who send there.
 
-Called by delivery; calls smtp_client. Always: at most `per_hop` sessions to one hop at a time; a message goes to the next hop
-only when this one cannot have accepted it, never after an ambiguous end; a kept session that its peer had closed
-meanwhile is replaced without notice; who waits goes on in a session as soon as the message before is handed over; what
-must be encrypted has a session under TLS.
+Called by delivery; calls smtp_client. Always: at most `per_hop` sessions to one hop at a time, besides such as end; a
+message goes to the next hop only when this one cannot have accepted it, never after an ambiguous end; a kept session that
+its peer had closed meanwhile is replaced without notice; who waits goes on in a session as soon as the message before is
+handed over; what must be encrypted has a session under TLS.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from aurorasend.outcome import Fate, Outcome, unreachable
 from aurorasend.smtp_client import Parcel, Session, Terms, connect
 
 SWEEP_S = 1.0
-ALONE_S = 3600.0  # a hop that was confused by commands behind a message gets none for so long
+ALONE_S = 3600.0  # a hop that was confused by commands behind a message, or let them wait, gets none for so long
 FAREWELL_S = 1.0  # for the answers to QUIT when the pool is closed: what the node gives back waits for it
 
 

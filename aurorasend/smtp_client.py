@@ -27,7 +27,6 @@ from aurorasend.smtp_wire import CHUNK, Wire, wire_form
 _plain_path = re.compile(r"[!-;=?-~]{1,254}").fullmatch
 _safe_helo = re.compile(r"[A-Za-z0-9._\[\]:-]{1,255}").fullmatch
 
-
 PROMPT_S = 1.0  # the end of a message answered within this: who follows behind the next one will not wait long
 PATIENCE_S = 5.0  # and waits no longer than this for its end
 FOLLOWED_S = 60.0  # then its own replies may take so long; alone it would have `reply_s`
@@ -126,7 +125,7 @@ class Session:
         self.messages = 0  # transactions begun
         self.encrypted = False
         self.interrupted = False  # the connection ended before the final dot of who has an answer now: try it elsewhere
-        self.confused = False  # the peer did not take a transaction behind a message as it should
+        self.confused = False  # the peer did not take a transaction behind a message as it should, or not in time
         self.extensions: dict[str, str] = {}  # keyword -> parameters, as EHLO offered them
         self._terms = terms
         self._loop = asyncio.get_running_loop()
@@ -316,6 +315,9 @@ class Session:
             got = [*await self._wire.replies(count, reply_s)]
         got += [None] * (count - len(got))
         offer = _Offer(got[rset], got[rset + 1 : -1], got[-1])
+        if self._wire.deserted:  # by us: one that stalls so is not gone on with again, so that it has few sessions
+            self.confused = True
+            return offer
         if not follows or not self._is_confused(offer, before):
             return offer
         self.confused = True

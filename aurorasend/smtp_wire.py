@@ -65,7 +65,7 @@ class Wire(asyncio.Protocol):
         self._readers: deque[_Reader] = deque()
         self._waiter: asyncio.Future[None] | None = None  # who cannot write
         self.late = False  # lost because the peer let us wait too long
-        self._late = ""  # what to say then
+        self._why_late = ""  # what to say then
         self._due = 0.0  # loop time by which it is
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
@@ -255,7 +255,7 @@ class Wire(asyncio.Protocol):
 
     def _limit(self, timeout_s: float, late: str) -> None:
         """What is waited for now may take so long."""
-        self._late = late
+        self._why_late = late
         self._due = self._loop.time() + timeout_s
         if self._timer is None or self._timer.when() > self._due:
             self._arm()
@@ -272,7 +272,7 @@ class Wire(asyncio.Protocol):
             return
         if self._loop.time() >= self._due:
             self.late = not self.lost
-            self.end(self._late)
+            self.end(self._why_late)
         else:
             self._arm()
 

@@ -159,15 +159,21 @@ async def test_what_waits_when_a_door_is_closed_is_taken_by_another(listening: s
         kept[0].close()
 
 
-async def test_connections_go_on_after_files_were_short(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fates", ["", ".xx"], ids=["files", "then memory to watch the socket"])
+async def test_connections_go_on_after_files_were_short(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fates: str
+) -> None:
     kept: list[asyncio.StreamWriter] = []
+    watching = Watching(monkeypatch, fates)
     with Tired(socket.AF_INET) as tired:
         tired.bind(("127.0.0.1", 0))
         tired.listen()
         async with workers(tired, 1) as one:
             one[0][1]()
             assert await whose(tired, kept) == 0
+            assert not watching.left
             assert caplog.text.count("no connection can be taken: [Errno 24]") == 1
+            assert caplog.text.count("no connection can be taken") == 1  # it is one lack
             kept[0].close()
 
 
@@ -185,22 +191,6 @@ async def test_who_has_no_memory_to_watch_its_socket_tries_again(
         assert caplog.text.count("no connection can be taken: [Errno 12]") == 1
         for writer in kept:
             writer.close()
-
-
-async def test_who_has_no_memory_to_watch_its_socket_after_files_were_short_tries_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    kept: list[asyncio.StreamWriter] = []
-    watching = Watching(monkeypatch, ".xx")
-    with Tired(socket.AF_INET) as tired:
-        tired.bind(("127.0.0.1", 0))
-        tired.listen()
-        async with workers(tired, 1) as one:
-            one[0][1]()
-            assert await whose(tired, kept) == 0
-            assert not watching.left
-            assert caplog.text.count("no connection can be taken") == 1  # it is one lack
-            kept[0].close()
 
 
 async def test_a_closed_door_does_not_try_again(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
