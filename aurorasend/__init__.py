@@ -25,6 +25,7 @@ The map: the modules in the order of a message's life.
     webhook, inbound_route  where events and inbound mail go
     http_guard              the one client for what goes out by HTTP
 
+    intake                  a submission on its way in, and its rows
     submission              accept(): the one way in, one transaction
     charge                  balance, quota, and what comes after them
     content, attachment     what a customer handed over
@@ -39,6 +40,8 @@ The map: the modules in the order of a message's life.
     ids, secret, clock      numbers for rows, secrets at rest, the time
     queue, wake             what is due; who is woken for it
     busy                    a busy process waits for company before it writes
+    lanes                   what this process works on, and has room for
+    handover                mail that it claims as it accepts it
     dispatch                lane by lane to those who work on it, then settled
 
     list_send               a mail to a list becomes recipients, a few at a time

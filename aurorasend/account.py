@@ -18,7 +18,7 @@ from aurorasend.permission import denied_calls
 from aurorasend.quiet import NEVER, Quiet
 from aurorasend.secret import Vault, matches
 from aurorasend.store import account as rows
-from aurorasend.store.domain import TEST, is_usable
+from aurorasend.store.domain import TEST, is_aligned, is_usable
 from aurorasend.store.tx import Row, Store, Tx
 
 AccountId = NewType("AccountId", int)
@@ -33,12 +33,16 @@ Addresses = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address] | tuple[ipaddres
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A sending domain; `verified`: it can be sent with; `is_test`: it is the operator's own (management.md §5.2)."""
+    """A sending domain; `verified`: it can be sent with; `is_test`: it is the operator's own (management.md §5.2). From is at
+    it if `is_aligned`; `mail_from` is its fixed local part of the envelope sender, or "" (mail.md §10)."""
 
     id: int
     name: str
     verified: bool
     is_test: bool = False
+    is_aligned: bool = False
+    mail_from: str = ""
+    changed: int = 0  # when, UTC microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Account:
     sms: bool
     alternative: bool
     bounce_interception: bool
+    require_tls: bool
+    ad_tag: bool
     send_domain: bool
     check_balance: bool
     daily_quota: int | None
@@ -303,7 +309,7 @@ def _proves(known: _Known, key: str, now_us: int) -> bool:
 
 def _account(row: Row, entries: list[str]) -> Account:
     account_id, name, region, frozen, paying, calendar, sms, alternative, interception, *rest = row[: rows.ACCOUNT_COLUMNS]
-    send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, tracking, files, manual = rest
+    tls, ad, send_domain, ip_filter, check, quota, send, query, templates, domains, api_users, tracking, files, manual = rest
     return Account(
         id=AccountId(account_id),
         name=name,
@@ -314,6 +320,8 @@ def _account(row: Row, entries: list[str]) -> Account:
         sms=bool(sms),
         alternative=bool(alternative),
         bounce_interception=bool(interception),
+        require_tls=bool(tls),
+        ad_tag=bool(ad),
         send_domain=bool(send_domain),
         check_balance=bool(check),
         daily_quota=quota,
@@ -329,12 +337,19 @@ def _account(row: Row, entries: list[str]) -> Account:
     )
 
 
+def domain_of_row(row: Row) -> Domain:
+    """From rows.DOMAIN_COLUMNS."""
+    domain_id, name, kind, verified, vouched, fixed_from, mail_from, changed = row
+    aligned = is_aligned(fixed_from, 0 if vouched else verified)
+    return Domain(domain_id, name, is_usable(verified), kind == TEST, aligned, mail_from, changed)
+
+
 def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
+    domain = len(rows.DOMAIN_COLUMNS)
     (
         (user_id, sender_id, email_type, is_test, open_, click, unsubscribe, match, permission, *quiet),
         (key_hash, old_hash, old_until),
-        (domain_id, domain_name, verified, domain_type),
-    ) = row[rows.ACCOUNT_COLUMNS : -7], row[-7:-4], row[-4:]
+    ) = row[rows.ACCOUNT_COLUMNS : -domain - 3], row[-domain - 3 : -domain]
     caller = ApiUser(
         account=_account(row, entries),
         id=user_id,
@@ -342,7 +357,7 @@ def _known(row: Row, entries: list[str], name: str, now_us: int) -> _Known:
         sender_id=sender_id,
         email_type=email_type,
         is_test=bool(is_test),
-        domain=Domain(domain_id, domain_name, is_usable(verified), domain_type == TEST),
+        domain=domain_of_row(row[-domain:]),
         open=bool(open_),
         click=bool(click),
         unsubscribe=bool(unsubscribe),

@@ -33,16 +33,18 @@ from aurorasend.console import sandbox as sandbox_pages
 from aurorasend.console.access import OperatorAccess, operator_token
 from aurorasend.delivery import Mail, Route
 from aurorasend.delivery import Terms as MailTerms
-from aurorasend.dispatch import Crew, Dispatcher, Sizes
+from aurorasend.dispatch import Crew, Dispatcher
 from aurorasend.domain import Domains, DomainWatch
 from aurorasend.endpoint import Catalogue, Server
 from aurorasend.gateways import Gateway
 from aurorasend.gateways.simulator import SimulatorGateway
+from aurorasend.handover import Handover
 from aurorasend.http import Budget, HttpApp, Limits
 from aurorasend.http_connection import Connection
 from aurorasend.http_guard import Outside
 from aurorasend.http_listener import Listening, Occupancy
 from aurorasend.ids import Ids
+from aurorasend.lanes import Lanes, Sizes
 from aurorasend.list_send import Expansion
 from aurorasend.logs import set_up
 from aurorasend.membership import Membership
@@ -317,10 +319,11 @@ async def start(
     wake = Wake(_carrier(settings))
     await wake.start()
     gateway = SimulatorGateway()
-    node, ids = _build(settings, clock, store, wake, membership, gateway)
-    crews = await _crews(node, ids, gateway, wake)
     sizes = Sizes(batch=settings.queue.batch, window=3 * settings.queue.batch, runners=settings.delivery.concurrency)
-    dispatcher = Dispatcher(store, clock, wake, membership, crews, sizes) if crews else None
+    lanes = Lanes(clock, membership, sizes)
+    node, ids = _build(_Base(settings, clock, store, wake, membership, lanes), gateway)
+    crews = await _crews(node, ids, gateway, wake)
+    dispatcher = Dispatcher(store, clock, wake, membership, crews, lanes) if crews else None
     running = Running(node, wake, membership, dispatcher, Server(node, Catalogue(ENDPOINTS)))
     if dispatcher is not None:
         running.background.append(asyncio.create_task(dispatcher.run()))
@@ -358,13 +361,25 @@ async def finish(running: Running, deadline_s: float) -> None:
     await running.node.store.close()
 
 
-def _build(
-    settings: Settings, clock: Clock, store: Store, wake: Wake, membership: Membership, gateway: Gateway
-) -> tuple[Node, Ids]:
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What the parts of a node are built from."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    wake: Wake
+    membership: Membership
+    lanes: Lanes
+
+
+def _build(base: _Base, gateway: Gateway) -> tuple[Node, Ids]:
+    settings, clock, store, wake, membership = base.settings, base.clock, base.store, base.wake, base.membership
     vault = open_vault(settings.data / "master.key")
     ids = Ids(store)
     accounts = Accounts(store, clock, vault)
     fresh = _resolver(settings, keep=0)
+    handover = Handover(base.lanes if "deliver" in settings.node.roles else None, clock, settings, wake)
     node = Node(
         settings=settings,
         clock=clock,
@@ -378,7 +393,7 @@ def _build(
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, membership.worker), settings),
         sources=Sources(store, clock),
-        submissions=Submissions(store, clock, ids, settings, wake, Origins(membership.worker)),
+        submissions=Submissions(store, clock, ids, settings, handover, Origins(membership.worker)),
         sms=SmsSubmissions(store, clock, ids, settings, wake, gateway),
         sandbox=Sandbox(store, settings.sandbox.keep, settings.sandbox.keep_bytes),
     )

@@ -23,7 +23,7 @@ from aurorasend.dispatch import Result
 from aurorasend.dkim import Signer, hash_body, load_key
 from aurorasend.event import BY_NAME, Event, Kind, domain_of, record
 from aurorasend.ids import Ids
-from aurorasend.letters import Letters, Submitted
+from aurorasend.letters import Fresh, Letters, Submitted
 from aurorasend.message import Composed
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.pool import NoPlace
@@ -135,12 +135,12 @@ class Mail:
 
     # -- loading
 
-    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Due]:
+    async def load(self, claimed: Sequence[Claimed], known: Sequence[Fresh | None]) -> Sequence[Due]:
         """Content that it finds in memory may have gone when it is needed; then it is read by itself."""
         now_us = self._clock.now_us()
-        by_account: dict[int, list[Claimed]] = {}
-        for one in claimed:
-            by_account.setdefault(one.account_id, []).append(one)
+        by_account: dict[int, list[tuple[Claimed, Fresh | None]]] = {}
+        for one, fresh in zip(claimed, known, strict=True):
+            by_account.setdefault(one.account_id, []).append((one, fresh))
 
         async def unit(tx: Tx) -> list[_Read]:
             return [await self._read(tx, account_id, mine, now_us) for account_id, mine in by_account.items()]
@@ -149,27 +149,36 @@ class Mail:
         for read in await self._store.read(unit):
             for submission_id, parts in read.contents.items():
                 self._letters.keep(read.submissions[submission_id], parts)
-            due |= {one.id: self._due(one, read) for one in by_account[read.account_id]}
+            due |= {one.id: self._due(one, fresh, read) for one, fresh in by_account[read.account_id]}
         return [due[one.id] for one in claimed]
 
-    async def _read(self, tx: Tx, account_id: int, claimed: Sequence[Claimed], now_us: int) -> "_Read":
-        recipients = await submissions.recipients(tx, account_id, [one.ref for one in claimed])
-        found, contents = await self._letters.read(tx, account_id, sorted({row[1] for row in recipients}))
+    async def _read(
+        self, tx: Tx, account_id: int, mine: Sequence[tuple[Claimed, Fresh | None]], now_us: int
+    ) -> "_Read":
+        refs = [one.ref for one, fresh in mine if fresh is None]
+        recipients = await submissions.recipients(tx, account_id, refs) if refs else []
+        found, contents = await self._letters.read(tx, account_id, sorted({row[1] for row in recipients})) if refs else ([], {})
+        addresses = [row[3] for row in recipients] + [fresh.target.address for _, fresh in mine if fresh is not None]
         return _Read(
             account_id,
             {row[0]: row for row in recipients},
             {one.origin.submission_id: one for one in found},
             contents,
-            await suppression.look_up(tx, account_id, [row[3] for row in recipients], now_us),
+            await suppression.look_up(tx, account_id, addresses, now_us),
             now_us,
         )
 
-    def _due(self, one: Claimed, read: "_Read") -> Due:
-        _, submission_id, position, address, variables, created = read.recipients[one.ref]
-        submitted = read.submissions[submission_id]
-        target = Target(address, msgspec.msgpack.decode(variables, type=dict[str, str]) if variables else {})
-        verdict = read.listed.verdict(address, submitted.origin.api_user_id, bounces=submitted.bounces)
-        return Due(one, submitted, position, target, created, verdict, read.at)
+    def _due(self, one: Claimed, fresh: Fresh | None, read: "_Read") -> Due:
+        if fresh is None:
+            _, submission_id, position, address, variables, created = read.recipients[one.ref]
+            submitted, at = read.submissions[submission_id], read.at
+            target = Target(address, msgspec.msgpack.decode(variables, type=dict[str, str]) if variables else {})
+        else:
+            submitted, position, target = fresh.known.submitted, fresh.position, fresh.target
+            at = created = submitted.origin.requested  # from about then is what is known of the account
+            self._letters.keep_known(fresh.known)
+        verdict = read.listed.verdict(target.address, submitted.origin.api_user_id, bounces=submitted.bounces)
+        return Due(one, submitted, position, target, created, verdict, at)
 
     # -- one attempt
 
@@ -179,7 +188,7 @@ class Mail:
         while True:
             try:
                 if self._clock.now_us() - due.read > STALE_US:
-                    (due,) = await self.load([due.claimed])
+                    (due,) = await self.load([due.claimed], [None])
                 return await self._try(due)
             except NoPlace:
                 continue

@@ -8,30 +8,27 @@ turns within a lane.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Any, Protocol
 
 import msgspec
 
 from aurorasend import queue
 from aurorasend.busy import while_busy
-from aurorasend.clock import HOUR, MINUTE, SECOND, Clock
+from aurorasend.clock import HOUR, SECOND, Clock
 from aurorasend.codes import Unavailable
+from aurorasend.lanes import KEYS, Entry, Lane, Lanes
 from aurorasend.membership import Membership
-from aurorasend.queue import HORIZON, Claimed, Key, Kind, Later, Priority, Taken, Wanted
+from aurorasend.queue import Claimed, Kind, Later, Taken, Wanted
 from aurorasend.store import node as nodes
 from aurorasend.store.tx import EVER, Store, Tx
 from aurorasend.wake import Wake
 
 log = logging.getLogger(__name__)
 
-KEYS = 512  # (lane, account, priority) looked at in one turn
-IN_FLIGHT = 2048  # entries claimed by this node and not settled; bounds memory
-KEPT_FREE = IN_FLIGHT // 4  # of these, for what is not batch: bulk mail to slow hosts must leave room
-LINGER_S = 1.0  # an idle lane is kept for so long
 POLL_S = 1.0  # the safety net under wake-ups (design §4)
 COUNT_US = SECOND  # so old may be what is known of other nodes; else the first one up would keep what the second is to have
 CROWDED_S = 0.05  # before lanes are counted again
@@ -60,8 +57,9 @@ class Result(msgspec.Struct, frozen=True):
 class Crew(Protocol):
     """Who works on one kind of entry."""
 
-    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Any]:
-        """What an attempt needs to know, for each entry in order. Raises Unavailable."""
+    async def load(self, claimed: Sequence[Claimed], known: Sequence[Any]) -> Sequence[Any]:
+        """What an attempt needs to know, for each entry in order; `known` is what whoever stored an entry here has of it, or
+        None. Raises Unavailable."""
 
     async def attempt(self, loaded: Any) -> Result:
         """Try once. What the outside says is in the Result; what is raised is a fault of ours."""
@@ -76,46 +74,25 @@ class Crew(Protocol):
         """Nothing is tried any more: leave the outside."""
 
 
-@dataclass(slots=True)
-class _Lane:
-    name: str
-    leased: bool = False
-    pending: dict[int, deque[tuple[Crew, Claimed, Any]]] = field(default_factory=dict)  # by priority
-    in_flight: dict[int, int] = field(default_factory=dict)  # by priority: claimed and not settled
-    runners: int = 0
-    trying: int = 0  # runners that are in an attempt
-    served: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, priority): turn in which it was last served
-    touched: set[Key] = field(default_factory=set)
-    held: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, entry): claimed and not settled, since when
-    idle_since: float = 0.0
-
-    @property
-    def busy(self) -> int:
-        return sum(self.in_flight.values())
-
-
 class Dispatcher:
     """One per process that delivers. `run` until cancelled or `drain`."""
 
     def __init__(
-        self, store: Store, clock: Clock, wake: Wake, membership: Membership, crews: dict[Kind, Crew], sizes: "Sizes"
+        self, store: Store, clock: Clock, wake: Wake, membership: Membership, crews: dict[Kind, Crew], lanes: Lanes
     ) -> None:
         self._store = store
         self._clock = clock
         self._wake = wake
         self._membership = membership
         self._crews = crews
-        self._sizes = sizes
-        self._lanes: dict[str, _Lane] = {}
-        self._turn = 0
-        self._results: deque[tuple[_Lane, int, Result]] = deque()
+        self._lanes = lanes
+        self._results: deque[tuple[Lane, int, Result]] = deque()
         self._settling: asyncio.Task[None] | None = None
         self._runners: set[asyncio.Task[None]] = set()
+        self._beginning: set[asyncio.Task[None]] = set()
         self._in_turn = asyncio.Lock()
         self._draining = False
-        self._crowded = False
-        self._doubt_since: float | None = None  # when the answer to a claim was lost: we may hold entries that we do not know
-        self._worker = 0
+        lanes.attach(self._begin)
 
     async def run(self) -> None:
         while not self._draining:
@@ -136,18 +113,19 @@ class Dispatcher:
     async def drain(self, deadline_s: float) -> None:
         """Claim nothing more, and wait for what is under way."""
         self._draining = True
+        self._lanes.detach()
         self._wake.work_added()
         try:
             async with asyncio.timeout(deadline_s):
                 async with self._in_turn:  # what it is just claiming shall not be tried any more
-                    for lane in self._lanes.values():
+                    for lane in self._lanes:
                         lane.pending.clear()  # not tried yet: comes back with the farewell
-                while self._runners or self._settling:
-                    await asyncio.wait({*self._runners, *([self._settling] if self._settling else [])})
+                while self._runners or self._settling or self._beginning:
+                    await asyncio.wait({*self._runners, *self._beginning, *([self._settling] if self._settling else [])})
         except TimeoutError:
             log.warning("%d attempts cut off by the stop; they will be repeated", len(self._runners))
-            for runner in self._runners:
-                runner.cancel()
+            for task in (*self._runners, *self._beginning):
+                task.cancel()
         for crew in self._crews.values():
             await crew.close()
 
@@ -155,32 +133,30 @@ class Dispatcher:
 
     async def _take_turn(self) -> float:
         """Returns the seconds until the next look, if nobody wakes us before."""
-        self._turn += 1
-        if self._worker != self._membership.worker:  # the lease was lost: nothing that we had is ours
-            self._worker = self._membership.worker
-            self._lanes = {}
-        for lane in self._lanes.values():  # runners end while the lease is in doubt; what they left is ours again
+        lanes = self._lanes
+        lanes.begin_turn()
+        for lane in lanes:  # runners end while the lease is in doubt; what they left is ours again
             self._add_runners(lane)
-        if self._doubt_since is not None and await self._is_doubtful(self._doubt_since):
+        if lanes.doubt_since is not None and await self._is_doubtful(lanes.doubt_since):
             return POLL_S
-        now_us, worker = self._clock.now_us(), self._worker
+        now_us, worker = self._clock.now_us(), lanes.worker
 
         keys, next_due = await self._store.read(lambda tx: queue.look(tx, worker, now_us, KEYS))
-        if self._crowded or now_us - self._membership.counted_us > COUNT_US:
+        if lanes.crowded or now_us - self._membership.counted_us > COUNT_US:
             await self._membership.recount()
-            self._crowded = False
-        chosen = self._choose(keys)
-        idle = self._idle_lanes({key.lane for key in keys})
+            lanes.crowded = False
+        chosen = lanes.choose(keys)
+        idle = lanes.idle({key.lane for key in keys})
+        claimed: list[Taken] = []
         if chosen or idle:
             try:
                 claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
-            except BaseException:  # an earlier doubt stays: only a renewal ends it
-                self._doubt_since = self._doubt_since or asyncio.get_running_loop().time()
+            except BaseException:
+                lanes.doubt()
                 raise
-            for lane in idle:
-                self._lanes.pop(lane.name, None)
-            await self._start(claimed)
-        if self._crowded:  # a lane that nobody has, and our share of those that we knew of is full
+            lanes.gave_up(idle)
+        await self._load_all(lanes.took(keys, chosen, claimed))
+        if lanes.crowded:
             return CROWDED_S
         if next_due is None:
             return POLL_S
@@ -189,110 +165,39 @@ class Dispatcher:
     async def _is_doubtful(self, since: float) -> bool:
         """Give back all that was ours once nothing is under way. True while that is waited for; after DOUBT_S a stalled
         attempt no longer keeps other mail from being claimed, and what the lost claim took waits on."""
-        if any(lane.busy for lane in self._lanes.values()):
-            return asyncio.get_running_loop().time() - since < DOUBT_S
+        if self._lanes.busy:
+            return time.monotonic() - since < DOUBT_S
         await self._membership.renew()
-        self._worker, self._lanes, self._doubt_since = self._membership.worker, {}, None
+        self._lanes.forget()
+        self._lanes.doubt_since = None
         return False
 
-    def _choose(self, keys: Sequence[Key]) -> list[Wanted]:
-        """What to claim now. Trigger first; within a lane who was served longest ago."""
-        due = {key.lane for key in keys}
-        surplus = self._surplus(due)
-        held = len(self._held(due))
-        room = IN_FLIGHT - sum(lane.busy for lane in self._lanes.values())
-        chosen: list[Wanted] = []
-        planned: dict[tuple[str, int], int] = {}
-        for key in sorted(keys, key=self._order):
-            lane = self._lanes.get(key.lane)
-            if key.lane in surplus:
-                continue
-            if lane is None:
-                if held >= self._share():
-                    self._crowded = True
-                    continue
-                held += 1
-                lane = self._lanes[key.lane] = _Lane(key.lane)
-            at = (key.lane, key.priority)
-            free = self._sizes.window - lane.in_flight.get(key.priority, 0) - planned.get(at, 0)
-            left = room - (KEPT_FREE if key.priority > Priority.TRIGGER else 0)
-            count = min(self._sizes.batch, free, left)
-            if count < min(self._sizes.batch, left) // 2 or count <= 0:
-                continue
-            planned[at] = planned.get(at, 0) + count
-            room -= count
-            chosen.append((key, count, self._overdue(lane, key.account_id)))
-        return chosen
-
-    def _overdue(self, lane: _Lane, account_id: int) -> list[int]:
-        """What of an account is held for about as long as a claim lasts, by slow hosts: it must not be claimed again, since
-        it would be sent twice."""
-        before = self._clock.now_us() - (HORIZON - MINUTE)
-        held = takewhile(lambda one: one[1] < before, lane.held.items())  # in the order in which it was claimed
-        return [entry_id for (account, entry_id), _ in held if account == account_id]
-
-    def _share(self) -> int:
-        """How many lanes this node may hold: while others deliver too, its part of those that have work."""
-        if self._membership.nodes == 1:
-            return IN_FLIGHT
-        return max(1, -(-self._membership.lanes // self._membership.nodes))
-
-    def _held(self, due: set[str]) -> list[str]:
-        """Our lanes that have work. Those that are only kept for a while do not count."""
-        return sorted(name for name, lane in self._lanes.items() if lane.busy or (lane.leased and name in due))
-
-    def _surplus(self, due: set[str]) -> set[str]:
-        """Lanes to let go, so that a node that came later gets some."""
-        return set(self._held(due)[self._share() :])
-
-    def _order(self, key: Key) -> tuple[int, int]:
-        lane = self._lanes.get(key.lane)
-        return (key.priority, 0 if lane is None else lane.served.get((key.account_id, key.priority), 0))
-
-    def _idle_lanes(self, due: set[str]) -> list[_Lane]:
-        """Lanes to give up: nothing to do for a while, or more than our share while other nodes live."""
-        now_s = asyncio.get_running_loop().time()
-        surplus = self._surplus(due)
-        idle = []
-        for lane in self._lanes.values():
-            if lane.name in surplus and lane.leased and not lane.busy:
-                idle.append(lane)
-            elif lane.busy or lane.name in due or not lane.leased:
-                lane.idle_since = now_s
-            elif now_s - lane.idle_since >= LINGER_S:
-                idle.append(lane)
-        return idle
-
-    async def _claim(self, tx: Tx, chosen: Sequence[Wanted], idle: Sequence[_Lane], worker: int) -> list[Taken]:
+    async def _claim(self, tx: Tx, chosen: Sequence[Wanted], idle: Sequence[Lane], worker: int) -> list[Taken]:
         """The transaction of a turn; it may be run again from the start. A node that was buried and has not noticed yet
         claims nothing: nobody would bury it again, and what it claimed would stay with it."""
         if not await nodes.is_alive(tx, worker):
             return []
-        ours = {name for name, lane in self._lanes.items() if lane.leased}
+        ours = self._lanes.leased if self._lanes.doubt_since is None else set()
         mine: list[Wanted] = []
         for name, wanted in groupby(sorted(chosen, key=_place), key=lambda one: one[0].lane):
             # In doubt about a claim it may be ours no longer: the claim may have given it up.
-            if (name in ours and self._doubt_since is None) or await queue.lease_lane(tx, name, worker):
+            if name in ours or await queue.lease_lane(tx, name, worker):
                 mine += wanted
         return await queue.claim(tx, mine, self._clock.now_us(), worker, {lane.name: lane.touched for lane in idle})
 
-    async def _start(self, claimed: Sequence[Taken]) -> None:
-        taken, now_us = {key.lane for key, _ in claimed}, self._clock.now_us()
-        for name in [n for n, lane in self._lanes.items() if not lane.leased and n not in taken]:
-            del self._lanes[name]  # another node was faster
-        for key, entries in claimed:
-            lane = self._lanes[key.lane]
-            lane.leased = True
-            lane.touched.add(key)
-            lane.served[key.account_id, key.priority] = self._turn
-            lane.in_flight[key.priority] = lane.in_flight.get(key.priority, 0) + len(entries)
-            lane.held.update(dict.fromkeys([(key.account_id, one.id) for one in entries], now_us))
+    def _begin(self, entries: Sequence[Entry]) -> None:
+        """With what was claimed as it was stored (handover)."""
+        beginning = asyncio.get_running_loop().create_task(self._load_all(entries))
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+
+    async def _load_all(self, entries: Sequence[Entry]) -> None:
         for kind in Kind:
-            mine = [(key, one) for key, entries in claimed for one in entries if one.kind is kind]
+            mine = [entry for entry in entries if entry.claimed.kind is kind]
             if mine:
                 await self._load(kind, mine)
 
-    async def _load(self, kind: Kind, mine: Sequence[tuple[Key, Claimed]]) -> None:
+    async def _load(self, kind: Kind, mine: Sequence[Entry]) -> None:
         """Entries that cannot be loaded now go back to the queue; so do those that nobody here works on. When that is a
         fault of ours, it is found out which entry meets it, so that only that one waits."""
         crew = self._crews.get(kind)
@@ -300,7 +205,7 @@ class Dispatcher:
         is_faulty = False
         if crew is not None:
             try:
-                loaded = await crew.load([claimed for _, claimed in mine])
+                loaded = await crew.load([entry.claimed for entry in mine], [entry.known for entry in mine])
             except Unavailable as error:
                 log.warning("not loaded, the store is away: %s", error)
             except Exception:
@@ -308,17 +213,18 @@ class Dispatcher:
                     for one in mine:
                         await self._load(kind, [one])
                     return
-                log.exception("entry %d of account %d could not be loaded", mine[0][1].id, mine[0][1].account_id)
+                claimed = mine[0].claimed
+                log.exception("entry %d of account %d could not be loaded", claimed.id, claimed.account_id)
                 is_faulty = True
         if crew is None or not loaded:
-            for key, claimed in mine:
+            for lane, priority, claimed, _ in mine:
                 again = self._put_off(claimed, is_faulty=is_faulty)
-                self._settle_soon(self._lanes[key.lane], key.priority, Result(claimed, again, None))
+                self._settle_soon(lane, priority, Result(claimed, again, None))
             return
-        for (key, claimed), one in zip(mine, loaded, strict=True):
-            lane = self._lanes[key.lane]
-            lane.pending.setdefault(key.priority, deque()).append((crew, claimed, one))
-            self._add_runners(lane)
+        for (lane, priority, claimed, _), one in zip(mine, loaded, strict=True):
+            if self._lanes.is_ours(lane):  # else the lease was lost meanwhile
+                lane.pending.setdefault(priority, deque()).append((crew, claimed, one))
+                self._add_runners(lane)
 
     def _put_off(self, claimed: Claimed, *, is_faulty: bool) -> Later:
         """Until when an entry that was not tried waits; EVER is for what is parked, until the operator releases it."""
@@ -329,20 +235,20 @@ class Dispatcher:
 
     # -- attempts
 
-    def _add_runners(self, lane: _Lane) -> None:
+    def _add_runners(self, lane: Lane) -> None:
         """As many as there are entries to try: one that is slow must not hold up others. None once we stop: what a turn that
         is not over yet claims comes back with the farewell."""
         if self._draining:
             return
         waiting = sum(len(some) for some in lane.pending.values())
-        while lane.runners < min(self._sizes.runners, lane.trying + waiting):
+        while lane.runners < min(self._lanes.sizes.runners, lane.trying + waiting):
             lane.runners += 1
             runner = asyncio.get_running_loop().create_task(self._run_lane(lane))
             self._runners.add(runner)
             runner.add_done_callback(self._runners.discard)
 
-    async def _run_lane(self, lane: _Lane) -> None:
-        worker = self._worker
+    async def _run_lane(self, lane: Lane) -> None:
+        worker = self._lanes.worker
         try:
             while worker == self._membership.worker and self._membership.alive:
                 priority = min((p for p, some in lane.pending.items() if some), default=None)
@@ -363,7 +269,7 @@ class Dispatcher:
 
     # -- settling
 
-    def _settle_soon(self, lane: _Lane, priority: int, result: Result) -> None:
+    def _settle_soon(self, lane: Lane, priority: int, result: Result) -> None:
         self._results.append((lane, priority, result))
         if self._settling is None:
             self._settling = asyncio.get_running_loop().create_task(self._settle_all())
@@ -376,19 +282,18 @@ class Dispatcher:
                 some = [self._results.popleft() for _ in range(min(SETTLE, len(self._results)))]
                 await self._settle(some)
                 for lane, priority, result in some:
-                    lane.in_flight[priority] -= 1
-                    lane.held.pop((result.claimed.account_id, result.claimed.id), None)
+                    self._lanes.settled(lane, priority, result.claimed)
                 self._wake.work_here()
         finally:
             self._settling = None
 
-    async def _settle(self, some: Sequence[tuple[_Lane, int, Result]]) -> None:
+    async def _settle(self, some: Sequence[tuple[Lane, int, Result]]) -> None:
         """Until it is done: an outcome that is not recorded would be repeated. What was claimed under a lease that is
         lost meanwhile is dropped: it may be claimed again, even by this process. A final outcome that cannot be recorded
         by a fault of ours parks its entry, since the mail has perhaps arrived."""
         while True:
-            worker = self._worker
-            results = [result for lane, _, result in some if self._lanes.get(lane.name) is lane]
+            worker = self._lanes.worker
+            results = [result for lane, _, result in some if self._lanes.is_ours(lane)]
             by_kind = {kind: [r for r in results if r.claimed.kind is kind and r.report is not None] for kind in self._crews}
             try:
                 prepared = {kind: await self._crews[kind].prepare(mine) for kind, mine in by_kind.items() if mine}
@@ -416,13 +321,3 @@ class Dispatcher:
         for kind, notes in prepared.items():
             mine = [r for r in results if r.claimed.kind is kind and r.report is not None]
             await self._crews[kind].record(tx, [r for r in mine if (r.claimed.account_id, r.claimed.id) in kept], notes)
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """`batch`: entries claimed at once; `window`: entries of one lane and priority that may be under way; `runners`:
-    attempts at a time in one lane."""
-
-    batch: int = 64
-    window: int = 192
-    runners: int = 8

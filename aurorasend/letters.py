@@ -7,6 +7,7 @@ only when one of its mails is to be tried, never a batch of them at a time.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +16,7 @@ from aurorasend.event import Origin
 from aurorasend.message import Letter
 from aurorasend.quiet import Quiet
 from aurorasend.store import delivery as rows
-from aurorasend.store.domain import DMARC
+from aurorasend.store.domain import is_aligned
 from aurorasend.store.tx import Row, Store, Tx
 
 BUDGET_BYTES = 64 * 1024 * 1024  # of letters kept
@@ -51,6 +52,22 @@ class Submitted(msgspec.Struct, frozen=True):
         return (self.origin.account_id, self.origin.submission_id, self.is_marked, self.is_aligned)
 
 
+class Known(msgspec.Struct, frozen=True):
+    """A submission as this process has just stored it, `submitted` as read then or a second before."""
+
+    submitted: Submitted
+    content: Content
+    attachments: Sequence[Attachment]
+
+
+class Fresh(NamedTuple):
+    """A recipient of it."""
+
+    known: Known
+    position: int
+    target: Target
+
+
 class Letters:
     """One per process; belongs to its event loop, but for `read`, which only looks."""
 
@@ -66,8 +83,13 @@ class Letters:
         missing = [one.origin.submission_id for one in found if not one.is_large and one.key not in self._kept]
         return found, await rows.contents(tx, account_id, missing) if missing else {}
 
-    def keep(self, submitted: Submitted, parts: Sequence[bytes]) -> Letter:
-        return self._keep(submitted, _letter(submitted, parts))
+    def keep(self, submitted: Submitted, parts: Sequence[bytes]) -> None:
+        self._keep(submitted, _read_letter(submitted, parts))
+
+    def keep_known(self, known: Known) -> None:
+        """Unless it is kept already."""
+        if known.submitted.key not in self._kept:
+            self._keep(known.submitted, _letter(known.submitted, known.content, known.attachments))
 
     def _keep(self, submitted: Submitted, letter: Letter) -> Letter:
         size = 3 * submitted.size + letter.text_cost + 4096
@@ -90,7 +112,7 @@ class Letters:
             account_id, submission_id = submitted.origin.account_id, submitted.origin.submission_id
             contents = await self._store.read(lambda tx: rows.contents(tx, account_id, [submission_id]))
             # Beside the event loop: megabytes of text and files take a while to be parsed and encoded.
-            return self._keep(submitted, await asyncio.to_thread(_letter, submitted, contents[submission_id]))
+            return self._keep(submitted, await asyncio.to_thread(_read_letter, submitted, contents[submission_id]))
 
     async def is_large(self, submitted: Submitted, target: Target) -> bool:
         """Whether this recipient's mail is, by its content or by what is filled in. Raises Unavailable, TooLong."""
@@ -117,19 +139,27 @@ def _submitted(account_id: int, row: Row) -> Submitted:
         bounces=bool(interception),
         encrypted=bool(require_tls),
         is_marked=bool(ad_tag) and email_type == 1,
-        is_aligned=bool(fixed_from or seen & DMARC),
+        is_aligned=is_aligned(fixed_from, seen),
         mail_from=mail_from,
         quiet=Quiet(*quiet),
         size=size,
     )
 
 
-def _letter(submitted: Submitted, parts: Sequence[bytes]) -> Letter:
+def _opened(parts: Sequence[bytes]) -> tuple[Content, Sequence[Attachment]]:
     stored = msgspec.msgpack.decode(parts[0], type=StoredContent)
-    attachments = [
+    return stored.content, [
         Attachment(file.name, file.content_type, data, file.cid) for file, data in zip(stored.files, parts[1:], strict=True)
     ]
-    content = _aligned(stored.content, submitted.domain) if submitted.is_aligned else stored.content
+
+
+def _read_letter(submitted: Submitted, parts: Sequence[bytes]) -> Letter:
+    return _letter(submitted, *_opened(parts))
+
+
+def _letter(submitted: Submitted, content: Content, attachments: Sequence[Attachment]) -> Letter:
+    if submitted.is_aligned:
+        content = _aligned(content, submitted.domain)
     mark = AD_MARK if submitted.is_marked else ""
     return Letter(content, attachments, submitted.domain, submitted.message_id, submitted.origin.requested, mark)
 

@@ -155,7 +155,7 @@ class Expansion:
         self._step = settings.address_list.step
         self._wake = wake
 
-    async def load(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+    async def load(self, claimed: Sequence[Claimed], known: Sequence[object]) -> Sequence[Claimed]:
         return claimed
 
     async def attempt(self, loaded: Claimed) -> Result:

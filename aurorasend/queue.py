@@ -35,7 +35,7 @@ class Priority(IntEnum):
 
 class Work(NamedTuple):
     """One entry, in the order of its row. `id` is unique in the account; `ref` says what it is about (a recipient, an
-    SMS, an event)."""
+    SMS, an event). With a `lease` it is claimed as it is stored (handover): `due` is then when the claim runs out."""
 
     account_id: int
     id: int
@@ -44,6 +44,8 @@ class Work(NamedTuple):
     due: int
     priority: int
     ref: int
+    lease: int = 0
+    tries: int = 0
 
 
 class Claimed(msgspec.Struct, frozen=True):

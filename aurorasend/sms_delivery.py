@@ -88,7 +88,7 @@ class SmsCrew:
         self._gateway = gateway
         self._caught = caught
 
-    async def load(self, claimed: Sequence[Claimed]) -> list[DueSms]:
+    async def load(self, claimed: Sequence[Claimed], known: Sequence[object]) -> list[DueSms]:
         wanted: dict[int, list[int]] = {}
         for one in claimed:
             wanted.setdefault(one.account_id, []).append(one.ref)

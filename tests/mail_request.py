@@ -12,7 +12,7 @@ from aurorasend.account import Account, AccountId, ApiUser, Domain
 from aurorasend.api.mail import SendMail, SendMailV1, SendTemplate, SendTemplateV1, read_submission
 from aurorasend.carrier import File, Parameters, read
 from aurorasend.fields import Form
-from aurorasend.submission import Submission
+from aurorasend.intake import Submission
 
 T = TypeVar("T")
 

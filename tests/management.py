@@ -19,6 +19,7 @@ from aurorasend.dkim import dump_key, make_rsa_key, public_text
 from aurorasend.domain import Domains
 from aurorasend.endpoint import Catalogue, Envelope, Request, Server
 from aurorasend.event import Event, Kind, Origin, domain_of, record
+from aurorasend.handover import Handover
 from aurorasend.http_guard import Outside
 from aurorasend.ids import Ids
 from aurorasend.letters import Letters
@@ -176,7 +177,7 @@ async def managing(store: Store, data: Path, allow_private: bool = True) -> Asyn
         authenticator=Authentication(accounts, SmsLogin(accounts, settings.sms.timestamp_tolerance)),
         allowance=CallLimits(Allowances(store, clock, 1), settings),
         sources=Sources(store, clock),
-        submissions=Submissions(store, clock, Ids(store), settings, Wake(Alone()), Origins(1)),
+        submissions=Submissions(store, clock, Ids(store), settings, Handover(None, clock, settings, Wake(Alone())), Origins(1)),
         sms=None,  # type: ignore[arg-type]
         sandbox=None,  # type: ignore[arg-type]
     )

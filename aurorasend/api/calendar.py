@@ -18,8 +18,8 @@ from aurorasend.codes import Code, Refused
 from aurorasend.content import Mailbox
 from aurorasend.endpoint import ApiCall, Frequency, Info, endpoint
 from aurorasend.fields import Field, Kind, Parser, Seen, Trouble, boolean, line, parser, text, wall_time
+from aurorasend.intake import Submission
 from aurorasend.store.tx import Tx
-from aurorasend.submission import Submission
 
 MAX_UID = 255  # characters, spec §5
 MAX_LINE = 998  # ours: characters of title, names and location

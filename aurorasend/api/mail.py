@@ -22,10 +22,10 @@ from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Content, Mailbox, Target
 from aurorasend.endpoint import Answer, ApiCall, Frequency, Info, endpoint, endpoint_v1, one
 from aurorasend.fields import Seen
+from aurorasend.intake import Submission
 from aurorasend.list_send import State
 from aurorasend.store import contact as contacts
 from aurorasend.store.tx import Tx
-from aurorasend.submission import Submission
 from aurorasend.template import Template
 from aurorasend.xsmtpapi import XSmtpApi
 

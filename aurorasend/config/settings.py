@@ -7,6 +7,7 @@ fixes a default; the others are ours.
 
 from dataclasses import dataclass, field
 from datetime import timedelta, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -189,8 +190,17 @@ class Delivery:
     idle_timeout: timedelta = setting(DURATION, "10s", "How long a connection without mail is kept for the next one.")
 
     def mail_lane(self, domain: str, spread: int) -> str:
-        """The queue's lane of mail to `domain`: by next hop, and where all mail has one, `spread` over its shards."""
-        return f"mx:{domain}" if self.route.kind == "mx" else f"{self.route}#{spread % self.shards}"
+        """The queue's lane of mail to `domain`, one of its lanes: by `spread`."""
+        lanes = self.mail_lanes(domain)
+        return lanes[spread % len(lanes)]
+
+    def mail_lanes(self, domain: str) -> tuple[str, ...]:
+        """The lanes that mail to `domain` may be in: by next hop one, and where all mail has one hop, its shards."""
+        return (f"mx:{domain}",) if self.route.kind == "mx" else self._shards
+
+    @cached_property
+    def _shards(self) -> tuple[str, ...]:
+        return tuple(f"{self.route}#{number}" for number in range(self.shards))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ _ACCOUNT = (
     accounts.c.sms,
     accounts.c.alternative,
     accounts.c.bounce_interception,
+    accounts.c.require_tls,
+    accounts.c.ad_tag,
     accounts.c.send_domain,
     accounts.c.ip_filter,
     accounts.c.check_balance,
@@ -37,16 +39,15 @@ _ACCOUNT = (
 )
 ACCOUNT_COLUMNS = len(_ACCOUNT)  # leading columns of every row below that names an account
 
+DOMAIN_COLUMNS = ("id", "name", "type", "verified", "vouched", "fixed_from", "mail_from", "updated")
+
 _API_USER = compiled(
     select(
         *_ACCOUNT,
         *(getattr(api_users.c, name) for name in ("id", "sender_id", "email_type", "is_test", "open", "click", "unsubscribe", "content_match", "permission")),
         *(getattr(api_users.c, name) for name in ("quiet_begin", "quiet_minutes")),
         *(getattr(api_users.c, name) for name in ("key_hash", "old_key_hash", "old_key_until")),
-        domains.c.id,
-        domains.c.name,
-        domains.c.verified,
-        domains.c.type,
+        *(getattr(domains.c, name) for name in DOMAIN_COLUMNS),
     )
     .select_from(logins)
     .join(api_users, (api_users.c.account_id == logins.c.account_id) & (api_users.c.id == logins.c.ref))
@@ -71,7 +72,7 @@ _ALL = compiled(select(*_ACCOUNT).order_by(accounts.c.id))
 _IP_ENTRIES = Statement("SELECT entry FROM ip_entry WHERE account_id = $1 ORDER BY id")
 _NO_IP_ENTRIES = Statement("DELETE FROM ip_entry WHERE account_id = $1")
 _LOCK = Statement(sqlite="SELECT 1 FROM account WHERE id = $1", postgres="SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE")
-_DOMAIN = Statement("SELECT id, name, (verified & 7) = 7, type FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
+_DOMAIN = Statement(f"SELECT {', '.join(DOMAIN_COLUMNS)} FROM domain WHERE account_id = $1 AND name = $2 AND removed = 0")
 _DOMAINS = Statement("SELECT id, name, (verified & 7) = 7, selector, type, fixed_from, mail_from FROM domain WHERE account_id = $1 AND removed = 0 ORDER BY id")
 _FIX_MAIL_FROM = Statement("UPDATE domain SET mail_from = $3 WHERE account_id = $1 AND name = $2 AND removed = 0")
 _FIX_FROM = Statement("UPDATE domain SET fixed_from = $3 WHERE account_id = $1 AND name = $2 AND removed = 0")
@@ -140,7 +141,7 @@ async def lock(tx: Tx, account_id: int) -> None:
 
 
 async def domain(tx: Tx, account_id: int, name: str) -> Row | None:
-    """(id, name, whether it can be sent with, type)"""
+    """DOMAIN_COLUMNS"""
     return await tx.row(_DOMAIN, account_id, name)
 
 

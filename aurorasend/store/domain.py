@@ -15,6 +15,11 @@ def is_usable(verified: int) -> bool:
     return verified & TO_SEND == TO_SEND
 
 
+def is_aligned(fixed_from: int, seen: int) -> bool:
+    """Whether From is at the domain: it is set so, or DNS was `seen` to have DMARC for it (mail.md §10)."""
+    return bool(fixed_from or seen & DMARC)
+
+
 class Domain(NamedTuple):
     """A sending domain of an account. `type` is 0 test, 1 ordinary; times are UTC microseconds."""
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 
-from aurorasend.store.schema import event
-from aurorasend.store.tx import Hot, Row, Statement, Tx
+from aurorasend.store.schema import counter, event
+from aurorasend.store.tx import Hot, Row, Statement, Tx, merging
 
 Dimensions = tuple[int, int, int, int, str, int, int]  # account, hour, sender, label, recipient domain, kind, sub status
 
 _COLUMNS = ("account_id", "id", "kind", "at", "submission_id", "recipient_id", "detail")
-_COUNT = Statement(
-    "INSERT INTO counter (account_id, hour, sender_id, label_id, domain, kind, sub_status, n) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
-    "ON CONFLICT (account_id, hour, sender_id, label_id, domain, kind, sub_status) DO UPDATE SET n = counter.n + excluded.n"
-)
+_COUNT = merging(counter, ("account_id", "hour", "sender_id", "label_id", "domain", "kind", "sub_status"), ("n",), "n = counter.n + excluded.n")
 _WEBHOOKS = Statement("SELECT account_id, id, api_user_id, events FROM webhook WHERE account_id IN ids($1)")
 _OF_RECIPIENTS = Statement(
     "SELECT id, kind, at, recipient_id, detail FROM event WHERE account_id = $1 AND submission_id = $2 "
@@ -30,12 +27,12 @@ def count(tx: Tx, key: Dimensions, number: int) -> None:
 
 
 async def _write_counts(tx: Tx, counts: dict[Dimensions, int]) -> None:
-    await tx.run_many(_COUNT, [(*key, number) for key, number in sorted(counts.items())])
+    await tx.merge(_COUNT, [(*key, number) for key, number in sorted(counts.items())])
 
 
 async def webhooks(tx: Tx, account_ids: Sequence[int]) -> list[Row]:
     """(account_id, id, api_user_id or 0 for all, event numbers with commas)"""
-    return await tx.rows(_WEBHOOKS, tx.many(account_ids))
+    return await tx.beside(_WEBHOOKS, tx.many(account_ids))
 
 
 async def of_recipients(tx: Tx, account_id: int, submission_id: int, first: int, end: int, limit: int) -> list[Row]:

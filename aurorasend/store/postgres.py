@@ -1,21 +1,22 @@
 """PostgreSQL >= 15, for several nodes. Every unit of work is a transaction on a connection of a small pool.
 
-Always: `synchronous_commit=on`; rows are written as arrays (unnest), many in one statement, and inserts into several
-tables in one (PostgresTx). Callers batch (submission and delivery group their work), the server groups commits of
+Always: `synchronous_commit=on`; rows are written as arrays (unnest), many in one statement, and what goes to several
+tables in one too (PostgresTx). Callers batch (submission and delivery group their work), the server groups commits of
 different connections itself.
 """
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
-from sqlalchemy import BigInteger, LargeBinary, Table, Text
+from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, update_text
+from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, arrays, complete, update_text
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ READING = {"default_transaction_read_only": "on"}
 # A plan that was made when a table was small reads it whole each time, until the server has analyzed it: a minute or more in
 # which it grows. All that is written is found by an index.
 WRITING = {"enable_seqscan": "off"}
+_NUMBERED = re.compile(r"\$(\d+)")
 REPEATS = 5  # how often a unit is run again
 
 # What another transaction caused. A unit looks before it writes, so two that write the same name at the same time are
@@ -53,20 +55,28 @@ async def _as_it_is(_: Any) -> None:
     reset it would be one more round trip."""
 
 
-Into = tuple[Table, tuple[str, ...]]
+class Part(NamedTuple):
+    """What may go to the server together with others: rows to insert into `table`, or to change in it (found by the first
+    `key` columns), or a statement."""
+
+    table: Table | None
+    columns: tuple[str, ...] = ()
+    key: int = 0
+    statement: Statement | None = None
 
 
 class PostgresTx(Common):
-    """Inserts wait for the next statement of another kind, and go ahead of it together, in one statement: every statement
-    is a round trip, which costs more than its rows do."""
+    """What is asked nothing back waits for the next statement that is, and goes ahead of it together, in one statement: every
+    statement is a round trip, which costs more than its rows do. All parts see the store as it was before them, so who writes
+    what a waiting part has written comes after it."""
 
     engine: Engine = "postgres"
 
-    def __init__(self, connection: Any, inserts: dict[tuple[Into, ...], str]) -> None:
+    def __init__(self, connection: Any, texts: dict[tuple[Part, ...], str]) -> None:
         super().__init__()
         self._connection = connection
-        self._inserts = inserts
-        self._waiting: dict[Into, list[Sequence[Any]]] = {}
+        self._texts = texts
+        self._waiting: dict[Part, list[Sequence[Any]]] = {}  # rows; of a statement its arguments, once
 
     async def rows(self, sql: Statement, *args: Any) -> list[Row]:
         await self.flush()
@@ -86,29 +96,41 @@ class PostgresTx(Common):
         await self.flush()
         await self._connection.executemany(sql.postgres, rows)
 
+    async def beside(self, sql: Statement, *args: Any) -> list[Row]:
+        return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
+
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         if rows:
-            self._waiting.setdefault((table, tuple(columns)), []).extend(rows)
+            self._waiting.setdefault(Part(table, tuple(columns)), []).extend(rows)
 
     async def update(self, table: Table, key: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        await self.flush()
-        if not rows:
-            return
-        given = f"unnest({_arrays(table, columns)}) AS given ({', '.join(columns)})"
-        arrays = [list(column) for column in zip(*rows, strict=True)]
-        await self._connection.execute(update_text(table, key, columns, given), *arrays)
+        if any(part.table is table for part in self._waiting):
+            await self.flush()
+        if rows:
+            self._waiting[Part(table, tuple(columns), key)] = list(rows)
+
+    async def change(self, sql: Statement, *args: Any) -> None:
+        part = Part(None, statement=sql)
+        if part in self._waiting:
+            await self.flush()
+        self._waiting[part] = [args]
+
+    async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            await self.change(sql, *(list(column) for column in zip(*rows, strict=True)))
 
     async def flush(self) -> None:
-        """Run the inserts that wait."""
+        """Run what waits."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
-        into = tuple(waiting)
-        if into not in self._inserts:
-            self._inserts[into] = _inserts_text(into)
-        await self._connection.execute(
-            self._inserts[into], *(list(column) for rows in waiting.values() for column in zip(*rows, strict=True))
-        )
+        parts = tuple(waiting)
+        if parts not in self._texts:
+            self._texts[parts] = _together(parts)
+        arguments: list[Any] = []
+        for part, rows in waiting.items():
+            arguments += rows[0] if part.statement else (list(column) for column in zip(*rows, strict=True))
+        await self._connection.execute(self._texts[parts], *arguments)
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         return list(values)
@@ -123,7 +145,7 @@ class PostgresStore:
         self.clock = clock
         self._pools: dict[bool, Any] = {}  # for reading only, and the others
         self._opening = asyncio.Lock()
-        self._inserts: dict[tuple[Into, ...], str] = {}
+        self._texts: dict[tuple[Part, ...], str] = {}
 
     async def write(self, unit: Unit[T]) -> T:
         return await self._run(unit, readonly=False)
@@ -144,7 +166,7 @@ class PostgresStore:
                 pool = self._pools.get(readonly) or await self._open(readonly=readonly)
                 connection = await pool.acquire(timeout=ACQUIRE_S)
                 try:
-                    tx = PostgresTx(connection, self._inserts)
+                    tx = PostgresTx(connection, self._texts)
                     if readonly:  # in a transaction too each statement would see what is committed by then
                         return await unit(tx)
                     async with connection.transaction():
@@ -190,28 +212,28 @@ async def _give_back(pool: Any, connection: Any) -> None:
         log.warning("a connection could not be given back: %s: %s", type(error).__name__, error)
 
 
-def _inserts_text(into: Sequence[Into]) -> str:
-    """One statement that inserts into each of these tables; its arguments are arrays, a column each."""
-    parts: list[str] = []
+def _together(parts: Sequence[Part]) -> str:
+    """One statement that does what each part does; the arguments of a part with a table are arrays, a column each.
+
+    The server runs the main one first, and then those of WITH, the last one first: by this order they are done as they came,
+    and so are their locks taken."""
+    texts: list[str] = []
     number = 0
-    for table, columns in into:
-        parts.append(f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({_arrays(table, columns, number)})")
-        number += len(columns)
-    before = ", ".join(f"part{n} AS ({part})" for n, part in enumerate(parts[:-1]))
-    return f"WITH {before} {parts[-1]}" if before else parts[-1]
+    for part in parts:
+        text, count = _text_of(part, number)
+        texts.append(text)
+        number += count
+    after = ", ".join(f"part{n} AS ({text})" for n, text in reversed(list(enumerate(texts))[1:]))
+    return f"WITH {after} {texts[0]}" if after else texts[0]
 
 
-def _arrays(table: Table, columns: Sequence[str], after: int = 0) -> str:
-    """Arguments, one for each column, numbered from `after` on."""
-    return ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, after + 1))
-
-
-def _array_type(table: Table, column: str) -> str:
-    kind = table.c[column].type
-    if isinstance(kind, BigInteger):
-        return "bigint"
-    if isinstance(kind, LargeBinary):
-        return "bytea"
-    if isinstance(kind, Text):
-        return "text"
-    raise TypeError(f"{table.name}.{column}: only BigInteger, Text and LargeBinary are used")
+def _text_of(part: Part, after: int) -> tuple[str, int]:
+    """Its SQL, with arguments numbered from `after` on, and how many they are."""
+    if part.statement is not None:
+        numbers = [int(number) for number in _NUMBERED.findall(part.statement.postgres)]
+        return _NUMBERED.sub(lambda found: f"${int(found[1]) + after}", part.statement.postgres), max(numbers)
+    assert part.table is not None
+    names, given = ", ".join(part.columns), f"unnest({arrays(part.table, part.columns, after)})"
+    if part.key:
+        return update_text(part.table, part.key, part.columns, f"{given} AS given ({names})"), len(part.columns)
+    return f"INSERT INTO {part.table.name} ({names}) SELECT * FROM {given}", len(part.columns)

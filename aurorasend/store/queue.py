@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from aurorasend.store.schema import work
-from aurorasend.store.tx import EVER, Hot, Row, Statement, Tx
+from aurorasend.store.schema import ready, work
+from aurorasend.store.tx import EVER, Hot, Row, Statement, Tx, merging
 
-COLUMNS = ("account_id", "id", "kind", "lane", "due", "priority", "ref")
+COLUMNS = ("account_id", "id", "kind", "lane", "due", "priority", "ref", "lease", "tries")
 
-_HINT = Statement(
-    "INSERT INTO ready (lane, account_id, priority, next_due) VALUES ($1, $2, $3, $4) ON CONFLICT (lane, account_id, priority) "
-    "DO UPDATE SET next_due = excluded.next_due WHERE ready.next_due > excluded.next_due"
+_HINT = merging(
+    ready, ("lane", "account_id", "priority"), ("next_due",), "next_due = excluded.next_due WHERE ready.next_due > excluded.next_due"
 )
 _MAIL = "lane NOT LIKE 'hook:%'"  # webhook posts are left alone: this version queues them and has no sender for them yet
 _LOOK = Statement(
@@ -78,7 +77,7 @@ _FIND = Statement("SELECT lane, due, tries, lease FROM work WHERE account_id = $
 async def put(tx: Tx, rows: Sequence[Row]) -> None:
     """Rows of COLUMNS. The work first and the hint after it: see `refresh`."""
     await tx.insert(work, COLUMNS, rows)
-    for account_id, _, _, lane, due, priority, _ in rows:
+    for account_id, _, _, lane, due, priority, *_ in rows:
         hint(tx, (lane, account_id, priority), due)
 
 
@@ -89,7 +88,7 @@ def hint(tx: Tx, key: tuple[str, int, int], due: int) -> None:
 
 
 async def _write_hints(tx: Tx, earliest: dict[tuple[str, int, int], int]) -> None:
-    await tx.run_many(_HINT, [(*key, due) for key, due in sorted(earliest.items())])
+    await tx.merge(_HINT, [(*key, due) for key, due in sorted(earliest.items())])
 
 
 async def look(tx: Tx, node: int, now_us: int, limit: int) -> tuple[list[tuple[str, int, int]], int | None]:

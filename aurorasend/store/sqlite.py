@@ -63,6 +63,15 @@ class SqliteTx(Common):
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
         self._connection.executemany(sql.sqlite, rows)
 
+    async def beside(self, sql: Statement, *args: Any) -> list[Row]:
+        return await self.rows(sql, *args)
+
+    async def change(self, sql: Statement, *args: Any) -> None:
+        await self.run(sql, *args)
+
+    async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
+        await self.run_many(sql, rows)
+
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """As many rows as can go in one statement: every step of one gives up the interpreter lock, and to have it back
         from a busy event loop can take longer than the row. The statements are few, so that they stay prepared."""

@@ -179,7 +179,7 @@ async def end_bounce(tx: Tx, account_id: int, key: str, expires: int) -> None:
 
 
 async def forget(tx: Tx, account_id: int, keys: Sequence[str]) -> None:
-    await tx.run(_FORGET, account_id, tx.many(keys))
+    await tx.change(_FORGET, account_id, tx.many(keys))
 
 
 async def add(tx: Tx, account_id: int, entry: tuple[str, str, int], times: tuple[int, int]) -> bool:

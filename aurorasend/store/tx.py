@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Protocol, TypeVar
 
-from sqlalchemy import Table
+from sqlalchemy import BigInteger, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql.base import PGDialect as PostgresDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect as SqliteDialect
 from sqlalchemy.sql.expression import ClauseElement
@@ -78,13 +78,24 @@ class Tx(Protocol):
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
         """The same change for each row of arguments."""
 
+    async def beside(self, sql: Statement, *args: Any) -> list[Row]:
+        """All rows of a SELECT of what this transaction does not change: what waits goes on waiting."""
+
+    # On PostgreSQL the following wait, and go to the server together with the next statement that is asked something back,
+    # or at the end: what they break is told then.
+
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """All rows at once (executemany; unnest). On PostgreSQL they go to the server with the next statement that is no insert,
-        or at the end: what they break is told then."""
+        """All rows at once (executemany; unnest)."""
 
     async def update(self, table: Table, key: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Change rows, each by values of its own, in one statement: `columns` are first the `key` ones that find a row,
         then those to set; `rows` hold a value for each. No two rows may have the same key."""
+
+    async def change(self, sql: Statement, *args: Any) -> None:
+        """As `run`, of rows that nothing else which waits writes."""
+
+    async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
+        """As `run_many`, of rows that nothing else which waits writes. On PostgreSQL `sql` takes them as arrays, a column each."""
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""
@@ -121,6 +132,32 @@ def update_text(table: Table, key: int, columns: Sequence[str], given: str) -> s
     values = ", ".join(f"{column} = given.{column}" for column in columns[key:])
     found = " AND ".join(f"{table.name}.{column} = given.{column}" for column in columns[:key])
     return f"UPDATE {table.name} SET {values} FROM {given} WHERE {found}"
+
+
+def arrays(table: Table, columns: Sequence[str], after: int = 0) -> str:
+    """PostgreSQL's arguments for many rows: an array for each column, numbered from `after` on."""
+    return ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, after + 1))
+
+
+def _array_type(table: Table, column: str) -> str:
+    kind = table.c[column].type
+    if isinstance(kind, BigInteger):
+        return "bigint"
+    if isinstance(kind, LargeBinary):
+        return "bytea"
+    if isinstance(kind, Text):
+        return "text"
+    raise TypeError(f"{table.name}.{column}: only BigInteger, Text and LargeBinary are used")
+
+
+def merging(table: Table, key: Sequence[str], more: Sequence[str], change: str) -> Statement:
+    """For Tx.merge: insert rows of the columns `key` and `more`; one whose key is there makes `change` of it."""
+    columns = (*key, *more)
+    begin, end = f"INSERT INTO {table.name} ({', '.join(columns)})", f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {change}"
+    return Statement(
+        sqlite=f"{begin} VALUES ({', '.join(f'${n}' for n in range(1, len(columns) + 1))}) {end}",
+        postgres=f"{begin} SELECT * FROM unnest({arrays(table, columns)}) {end}",
+    )
 
 
 _TAKE = Statement(

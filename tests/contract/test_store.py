@@ -19,7 +19,7 @@ from aurorasend.store.migrate import migrate
 from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.schema import meta, sequence
 from aurorasend.store.sqlite import SqliteStore
-from aurorasend.store.tx import Hot, Statement, Store, Tx
+from aurorasend.store.tx import Hot, Row, Statement, Store, Tx, merging
 from tests.open_files import open_files
 from tests.postgres import Server
 
@@ -27,6 +27,9 @@ PUT = Statement("INSERT INTO meta (key, value) VALUES ($1, $2)")
 GET = Statement("SELECT value FROM meta WHERE key = $1")
 SOME = Statement("SELECT key FROM meta WHERE key IN texts($1) ORDER BY key")
 NUMBER = Statement("SELECT next FROM sequence WHERE next = $1")
+NAMED = Statement("SELECT next FROM sequence WHERE name = $1")
+ALL = Statement("SELECT key, value FROM meta WHERE key IN texts($1) ORDER BY key")
+DROP = Statement("DELETE FROM meta WHERE key IN texts($1)")
 SET = Statement("UPDATE meta SET value = $2 WHERE key = $1")
 
 
@@ -209,6 +212,57 @@ async def test_inserts_are_seen_by_what_follows_and_fail_with_their_unit(store: 
     with pytest.raises(Exception, match=r"(?i)unique"):
         await store.write(twice)
     assert [await value(store, key) for key in ("e", "last")] == [None, "1"]
+
+
+async def test_changes_of_all_kinds_are_done_by_the_time_that_something_is_asked(store: Store) -> None:
+    """And in their order, where one kind comes twice."""
+    raised = merging(sequence, ("name",), ("next",), "next = sequence.next + excluded.next")
+    told: list[Any] = []
+
+    async def unit(tx: Tx) -> None:
+        await tx.insert(meta, ("key", "value"), [(key, "1") for key in "abcd"])
+        await tx.update(meta, 1, ("key", "value"), [("a", "2")])
+        await tx.merge(raised, [("n", 5), ("m", 1)])
+        await tx.update(meta, 1, ("key", "value"), [("a", "3"), ("b", "2")])
+        await tx.change(DROP, tx.many(["c"]))
+        await tx.merge(raised, [("n", 2)])
+        await tx.merge(raised, [])
+        told.append([tuple(row) for row in await tx.rows(ALL, tx.many([*"abcd"]))])
+        told.append([(await tx.row(NAMED, name)) for name in "nm"])
+        await tx.change(DROP, tx.many(["d"]))
+        await tx.change(DROP, tx.many(["b"]))
+
+    await store.write(unit)
+    assert told == [[("a", "3"), ("b", "2"), ("d", "1")], [(7,), (1,)]]
+    assert [await value(store, key) for key in "abcd"] == ["3", None, None, None]
+
+
+async def test_what_goes_to_postgresql_together_is_done_in_its_order(postgres: Server) -> None:
+    """Locks are taken in it. That a server has done so until now does not say that it must, so it is looked at here."""
+    names = [f"n{n}" for n in range(6)]
+
+    async def unit(tx: Tx) -> None:
+        for name in names:
+            await tx.change(Statement(f"INSERT INTO meta (key, value) SELECT '{name}', clock_timestamp()::text || $1::text"), "")
+
+    store = PostgresStore(postgres.create("ordered", "migrated"), SystemClock())
+    await store.write(unit)
+    done = [await value(store, name) for name in names]
+    await store.close()
+    assert done == sorted(done) and len(set(done)) == len(names)
+
+
+async def test_a_look_beside_sees_what_was_there_and_holds_up_nothing(store: Store) -> None:
+    await store.write(lambda tx: tx.insert(sequence, ("name", "next"), [("s", 7)]))
+
+    async def unit(tx: Tx) -> list[Row]:
+        await tx.insert(meta, ("key", "value"), [("a", "1")])
+        found = await tx.beside(NAMED, "s")
+        await tx.run(SET, "a", "2")
+        return found
+
+    assert [tuple(row) for row in await store.write(unit)] == [(7,)]
+    assert await value(store, "a") == "2"
 
 
 async def test_what_is_written_is_found_by_an_index(postgres: Server) -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from aurorasend import submission
 from aurorasend.clock import ManualClock
+from aurorasend.intake import Accepted, Submission
 from aurorasend.simulator import Internet
-from aurorasend.submission import Accepted, Submission, Submissions
+from aurorasend.submission import Submissions
 from aurorasend.sweep import Sweeper
 from tests.postgres import Server
 from tests.running import REGISTERED, Place, Served, bootstrapped, relayed, serving

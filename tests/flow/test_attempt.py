@@ -159,9 +159,9 @@ async def test_f27_from_is_at_a_domain_with_dmarc(place: Place, internet: Intern
         assert await sender() == "Ann <ann@elsewhere.example>"  # its domain was not looked up
         for records, address in ((7, "ann@elsewhere.example"), (23, f"ann@{domain}")):
             sql = "UPDATE domain SET vouched = 0, verified = $2, updated = updated + 1 WHERE name = $1"
-            await node.change(sql, domain, records)
+            await node.change_callers(sql, domain, records)
             assert await sender() == f"Ann <{address}>"
-        await node.change("UPDATE domain SET vouched = 1, fixed_from = 1 WHERE name = $1", domain)
+        await node.change_callers("UPDATE domain SET vouched = 1, fixed_from = 1 WHERE name = $1", domain)
         assert await sender() == f"Ann <ann@{domain}>"
 
 
@@ -174,7 +174,7 @@ async def test_f27_batch_mail_is_marked_where_the_account_wants_it(place: Place,
             return message_from_bytes(internet.mailbox.messages[-1].content, policy=policy.default)["Subject"]
 
         assert await subject("Sale") == "Sale"
-        await node.change("UPDATE account SET ad_tag = 1")
+        await node.change_callers("UPDATE account SET ad_tag = 1")
         assert await subject("Grüße") == "(AD) Grüße"
         assert await subject("Your code", "main.trigger") == "Your code"
         for marked in ("(AD) Sale", " (ad)Sale"):
@@ -345,7 +345,7 @@ async def test_f32_mail_of_who_requires_it_is_encrypted_or_waits(place: Place, i
     async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
         await node.accepted(to="clear@example.net")
         await node.settled()
-        await node.change("UPDATE account SET require_tls = 1 WHERE name = 'main'")
+        await node.change_callers("UPDATE account SET require_tls = 1 WHERE name = 'main'")
         await node.accepted(to="ann@example.net")
         await node.tried("ann@example.net", 1)
         await node.accepted("tight.trigger", to="other@example.net")

@@ -49,7 +49,7 @@ async def test_f25_who_is_on_a_list_gets_nothing(data: Path, internet: Internet)
         await node.accepted(to="other@example.net;allowed@example.net")
         await node.settled()
         assert internet.mailbox.count == 2
-        await node.change("UPDATE account SET bounce_interception = 0")
+        await node.change_callers("UPDATE account SET bounce_interception = 0")
         await node.accepted(to="unknown@example.net;angry@example.net")
         await node.settled()
         assert [mail.recipients for mail in internet.mailbox.messages][2:] == [("unknown@example.net",)]

@@ -120,6 +120,23 @@ async def test_f22_what_is_tried_is_claimed_and_no_transaction_is_open(data: Pat
             await host.close()
 
 
+async def test_f22_what_it_accepts_is_claimed_as_it_is_stored(place: Place, internet: Internet) -> None:
+    """A batch at most, in a lane that it has; it needs no turn of the dispatcher, and is sent."""
+    async with serving(place.data, "queue.batch=2", "delivery.shards=1", relayed(internet), url=place.url) as node:
+        worker, dispatcher = node.running.membership.worker, node.running.dispatcher
+        assert dispatcher is not None
+        await node.accepted()
+        await node.settled()
+        async with dispatcher._in_turn:
+            await node.accepted(to="bob@example.net")
+            await node.settled()
+            assert (await node.recipients())["bob@example.net"][2] == 1
+            await node.accepted(to=";".join(f"stall+{n}@example.net" for n in range(3)))
+            assert await node.rows("SELECT tries, lease FROM work ORDER BY id") == [(1, worker)] * 2 + [(0, 0)]
+        for host in internet.hosts.values():
+            await host.close()
+
+
 async def test_f22_the_window_is_that_of_a_lane_and_priority(place: Place, internet: Internet) -> None:
     """For all accounts together; each claims two at once."""
     for domain in ("one.example", "two.example"):

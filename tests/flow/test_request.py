@@ -81,6 +81,17 @@ async def test_f5_a_caller_is_trusted_for_a_second(data: Path) -> None:
         assert (await node.send())["statusCode"] == 40005
 
 
+async def test_f5_so_is_what_was_read_of_its_account_and_its_domain(data: Path) -> None:
+    async with serving(data, clock=ManualClock()) as node:
+        for sql, code in (("UPDATE domain SET verified = 0", 6001), ("UPDATE account SET frozen = 1", 40005)):
+            await node.accepted()
+            await node.change(sql)
+            await node.accepted()
+            node.pass_time(seconds=1.001)
+            assert (await node.send())["statusCode"] == code
+            await node.change_callers("UPDATE domain SET verified = 7")
+
+
 async def test_f6_the_limit_of_a_minute_is_that_of_all_nodes(data: Path) -> None:
     """The account `rated` may send 5 a minute."""
     clock = ManualClock()

@@ -106,13 +106,14 @@ async def test_f19_a_commit_whose_answer_is_lost_on_postgresql(tmp_path: Path, p
 
 
 async def check_lost_answer(node: Served, internet: Internet) -> None:
-    """The mail goes out, once, and a repeat of the request is told so."""
+    """The mail goes out, once, and a repeat of the request is told so. Its lane is the node's, so that it is claimed too."""
     await node.accepted(to="first@example.net")
+    await node.settled()
     fields = node.mail(to="lost@example.net", sendRequestId="r1")
     answer = await node.call("/mail/send", fields)
     assert (answer["statusCode"], answer["result"], answer["info"]) == (40901, False, {})
     await node.settled()
-    assert (await node.recipients())["lost@example.net"] == (1, 0, 1)
+    assert (await node.recipients())["lost@example.net"][:2] == (1, 0)
     again = await node.call("/mail/send", fields)
     assert again["statusCode"] == 200 and again["info"]["emailIdList"][0].endswith("$lost@example.net")
     await node.settled()

@@ -14,7 +14,7 @@ from aurorasend.carrier import File, Parameters, read
 from aurorasend.codes import Code, Refused
 from aurorasend.content import Attachment, Content, Mailbox, Target
 from aurorasend.endpoint import ApiCall, Call, Catalogue, Endpoint
-from aurorasend.submission import Submission
+from aurorasend.intake import Submission
 from aurorasend.template import Stat, Template
 from tests.mail_request import (
     ACCOUNT,

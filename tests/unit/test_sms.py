@@ -63,7 +63,7 @@ class World:
             return found
 
         claimed = await self.store.write(claim)
-        results = [await crew.attempt(one) for one in await crew.load(claimed)]
+        results = [await crew.attempt(one) for one in await crew.load(claimed, [None] * len(claimed))]
         reported = [result for result in results if result.report is not None]
         prepared = await crew.prepare(reported)
 

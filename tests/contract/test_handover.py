@@ -1,0 +1,208 @@
+"""Mail that is claimed as it is stored, on both engines, with a crew that only takes notes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from aurorasend import queue
+from aurorasend.clock import HOUR, MINUTE, SECOND
+from aurorasend.codes import Unavailable
+from aurorasend.config import load
+from aurorasend.content import Content, Mailbox, Target
+from aurorasend.event import Origin
+from aurorasend.handover import Handover, Mails, Places
+from aurorasend.letters import Known, Submitted
+from aurorasend.quiet import NEVER
+from aurorasend.store import node as nodes
+from aurorasend.store.tx import Row, Statement, Store, Tx
+from tests.dispatching import CLOCK, LEFT, Dispatching, Notes, dispatching, until
+
+ENTRIES = Statement("SELECT id, lane, due, tries, lease FROM work ORDER BY id")
+HINTS = Statement("SELECT lane, next_due FROM ready ORDER BY lane")
+SUBMITTED = Submitted(Origin(1, 1, 1, 1, 0, 0), 1, "mail.example.com", 0, "id", False, False, False, False, False, "", NEVER, 1)
+KNOWN = Known(SUBMITTED, Content(Mailbox("a@example.com"), "Hi"), ())
+
+
+class Way:
+    """A process that accepts and delivers."""
+
+    def __init__(self, node: Dispatching, store: Store, folder: Path) -> None:
+        settings = load(folder, environment={}, assignments=["delivery.route=smtp://127.0.0.1:25", "delivery.shards=2"])
+        self.handover = Handover(node.lanes, CLOCK, settings, node.wake)
+        self.node = node
+        self.store = store
+
+    def reserve(self, ids: Sequence[int]) -> Mails:
+        targets = [Target(f"{number}@example.org") for number in ids]
+        return Mails(1, ids[0], targets, 0, CLOCK.now_us(), self.handover.reserve(targets, ids[0], 0))
+
+    async def put(self, tx: Tx, mails: Mails) -> int | None:
+        until_us = await self.handover.until(tx, [mails])
+        await queue.put(tx, self.handover.works(mails, until_us))
+        return until_us
+
+    async def accept(self, ids: Sequence[int]) -> Places:
+        """As submission does it; the places that there were."""
+        mails = self.reserve(ids)
+        until_us = await self.store.write(lambda tx: self.put(tx, mails))
+        if until_us is None:
+            self.handover.give_back(mails.places)
+        else:
+            self.handover.begin([(mails, KNOWN)], others=False)
+        if until_us is None or len(mails.places) < len(ids):
+            self.node.wake.work_added()
+        return mails.places
+
+    async def entries(self) -> list[Row]:
+        return await self.store.read(lambda tx: tx.rows(ENTRIES))
+
+    async def have_lanes(self) -> None:
+        """Make the two lanes the process's own: each has had an entry."""
+        await self.accept([1, 2])
+
+        async def are_ours() -> bool:
+            return len(self.node.lanes.leased) == 2 and not self.node.lanes.busy
+
+        await until(are_ours)
+
+
+def is_tried(crew: Notes, ids: set[int]) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return ids <= set(crew.tried)
+
+    return holds
+
+
+async def test_it_is_claimed_in_the_transaction_and_no_turn_is_needed(store: Store, tmp_path: Path) -> None:
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        async with node.dispatcher._in_turn:
+            crew.load_waits = asyncio.Event()
+            places = await way.accept([10, 11])
+            assert [place.lane.name for place in places] == ["smtp://127.0.0.1:25#0", "smtp://127.0.0.1:25#1"]
+            for (_, lane, due, tries, lease), place in zip(await way.entries(), places, strict=True):
+                assert (lane, tries, lease) == (place.lane.name, 1, node.membership.worker)
+                assert HOUR - MINUTE < due - CLOCK.now_us() <= HOUR
+            crew.load_waits.set()
+            await until(is_tried(crew, {10, 11}))
+
+            async def is_settled() -> bool:
+                return await store.read(lambda tx: tx.row(LEFT)) == (0,)
+
+            await until(is_settled)
+        assert sorted(crew.tried) == [1, 2, 10, 11]
+
+
+async def test_what_has_no_place_is_claimed_by_a_turn(store: Store, tmp_path: Path) -> None:
+    """A lane takes ten."""
+    crew = Notes(attempt_s=0.01)
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        assert len(await way.accept(range(100, 150))) == 20
+        await until(is_tried(crew, set(range(100, 150))))
+    assert sorted(crew.tried) == [1, 2, *range(100, 150)]
+
+
+async def test_whoever_buries_the_node_gives_it_back(store: Store, tmp_path: Path) -> None:
+    """It is hinted at, so that it is found."""
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        async with node.dispatcher._in_turn:
+            crew.load_waits = asyncio.Event()
+            await way.accept([10, 11])
+            now_us = CLOCK.now_us()
+            await store.write(lambda tx: nodes.bury(tx, node.membership.worker, now_us))
+            assert [(due, lease) for _, _, due, _, lease in await way.entries()] == [(now_us, 0)] * 2
+            assert [due for _, due in await store.read(lambda tx: tx.rows(HINTS))] == [now_us] * 2
+            crew.load_waits.set()
+
+
+async def test_a_node_that_was_buried_stores_it_for_others(store: Store, tmp_path: Path) -> None:
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        async with node.dispatcher._in_turn:
+            mails = way.reserve([10])
+            assert len(mails.places) == 1
+            await store.write(lambda tx: nodes.bury(tx, node.membership.worker, CLOCK.now_us()))
+            assert await store.write(lambda tx: way.put(tx, mails)) is None
+            way.handover.give_back(mails.places)
+            assert [(tries, lease) for *_, tries, lease in await way.entries()] == [(0, 0)]
+            assert [due for _, due in await store.read(lambda tx: tx.rows(HINTS)) if due <= CLOCK.now_us()]
+    assert 10 not in crew.tried
+
+
+async def test_f24_what_an_unconfirmed_acceptance_claimed_comes_back(store: Store, tmp_path: Path) -> None:
+    """The answer to the commit was lost: it is due again once nothing is under way."""
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        mails = way.reserve([10, 11])
+        assert await store.write(lambda tx: way.put(tx, mails)) is not None
+        way.handover.give_back(mails.places, is_doubtful=True)
+        assert way.reserve([12]).places == []
+        node.wake.work_here()
+        await until(is_tried(crew, {10, 11}))
+    assert sorted(crew.tried) == [1, 2, 10, 11]
+
+
+async def test_it_is_put_off_when_it_cannot_be_loaded(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+
+        async def fails(*_: object) -> Sequence[object]:
+            raise Unavailable("away")
+
+        monkeypatch.setattr(crew, "load", fails)
+        await way.accept([10])
+
+        async def waits() -> bool:
+            return [(tries, lease) for *_, tries, lease in await way.entries()] == [(0, 0)]
+
+        await until(waits)
+        ((_, _, due, _, _),) = await way.entries()
+        assert 0 < due - CLOCK.now_us() <= SECOND
+
+
+async def test_what_is_loaded_when_the_lease_is_lost_is_tried_by_who_has_it_then(store: Store, tmp_path: Path) -> None:
+    """Here the same process, which must not try it twice."""
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        go_on = crew.load_waits = asyncio.Event()
+        await way.accept([10])
+        await node.membership.renew()
+        crew.load_waits = None
+        node.wake.work_here()
+        await until(is_tried(crew, {10}))
+        go_on.set()
+        await asyncio.sleep(0.1)
+    assert crew.tried.count(10) == 1
+
+
+async def test_a_stop_gives_it_back(store: Store, tmp_path: Path) -> None:
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        crew.load_waits = asyncio.Event()
+        await way.accept([10])
+        stopping = asyncio.create_task(node.dispatcher.drain(5))
+        await asyncio.sleep(0.05)
+        assert way.reserve([11]).places == []
+        crew.load_waits.set()
+        await stopping
+    assert 10 not in crew.tried
+    assert [(tries, lease) for *_, tries, lease in await store.read(lambda tx: tx.rows(ENTRIES))] == [(1, 0)]

@@ -1,0 +1,178 @@
+"""What a process may claim as it stores it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from aurorasend import lanes as module
+from aurorasend.clock import ManualClock
+from aurorasend.lanes import KEPT_FREE, Entry, Lanes, Place, Sizes
+from aurorasend.membership import Membership
+from aurorasend.queue import Claimed, Key, Kind, Priority
+
+TRIGGER, BATCH = Priority.TRIGGER, Priority.BATCH
+HELD = Key("held", 1, TRIGGER)
+
+
+class Member:
+    """As much of a Membership as lanes ask for."""
+
+    def __init__(self) -> None:
+        self.alive, self.worker, self.nodes, self.lanes = True, 7, 1, 0
+
+
+class World:
+    def __init__(self) -> None:
+        self.member = Member()
+        self.lanes = Lanes(ManualClock(), cast(Membership, self.member), Sizes(batch=3, window=9, runners=2))
+        self.begun: list[Entry] = []
+        self.lanes.attach(self._begin)
+        self.turn([HELD], entries=0)
+
+    def _begin(self, entries: Sequence[Entry]) -> None:
+        self.begun += entries
+
+    def turn(self, keys: Sequence[Key], entries: int) -> None:
+        """A turn of dispatch that finds `keys` and claims so many `entries` of each that it chooses."""
+        self.lanes.begin_turn()
+        chosen = self.lanes.choose(keys)
+        self.lanes.gave_up(self.lanes.idle({key.lane for key in keys}))
+        self.lanes.took(keys, chosen, [(key, [claimed(100 + n) for n in range(entries)]) for key, _, _ in chosen])
+
+    def reserve(self, number: int, lane: str = "held", priority: int = TRIGGER) -> list[Place]:
+        found = [self.lanes.reserve(lane, priority) for _ in range(number)] if self.lanes.open else []
+        return [place for place in found if place is not None]
+
+
+def claimed(entry_id: int) -> Claimed:
+    return Claimed(1, entry_id, Kind.MAIL, entry_id, 1)
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_only_a_lane_that_is_ours_has_places(world: World) -> None:
+    assert len(world.reserve(1)) == 1
+    assert world.reserve(1, lane="another") == []
+
+
+async def test_no_more_than_a_batch_of_a_priority(world: World) -> None:
+    places = world.reserve(5)
+    assert len(places) == 3
+    assert len(world.reserve(5, priority=BATCH)) == 3
+    world.lanes.give_back(places[0])
+    assert len(world.reserve(5)) == 1
+
+
+async def test_what_waits_goes_before_what_is_new(world: World) -> None:
+    world.turn([HELD], entries=3)  # as many as were asked for: there may be more
+    for entry in range(3):
+        lane = next(iter(world.lanes))
+        world.lanes.settled(lane, TRIGGER, claimed(100 + entry))
+    assert world.reserve(1) == []
+    assert len(world.reserve(1, priority=BATCH)) == 1
+    world.turn([HELD], entries=0)
+    assert len(world.reserve(1)) == 1
+
+
+async def test_an_account_that_finds_no_room_is_not_passed_by_another(world: World) -> None:
+    places = world.reserve(3)
+    world.turn([HELD, Key("held", 2, TRIGGER)], entries=3)
+    world.turn([Key("held", 3, TRIGGER)], entries=3)  # no room in the window
+    for place in places:
+        world.lanes.give_back(place)
+    assert world.reserve(1) == []
+
+
+async def test_more_lanes_than_are_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEYS", 2)
+    world.turn([Key("one", 1, TRIGGER), Key("two", 1, TRIGGER)], entries=0)
+    assert not world.lanes.open
+    world.turn([], entries=0)
+    assert world.lanes.open
+
+
+async def test_bulk_mail_leaves_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_FLIGHT", KEPT_FREE + 1)
+    assert len(world.reserve(2, priority=BATCH)) == 1
+    assert len(world.reserve(2)) == 2
+
+
+async def test_a_lane_that_is_given_up_has_none(world: World) -> None:
+    world.lanes.begin_turn()
+    next(iter(world.lanes)).idle_since = time.monotonic() - 10
+    idle = world.lanes.idle(set())
+    assert [lane.name for lane in idle] == ["held"]
+    assert world.reserve(1) == []
+
+
+async def test_a_place_keeps_the_lane(world: World) -> None:
+    next(iter(world.lanes)).idle_since = time.monotonic() - 10
+    (place,) = world.reserve(1)
+    world.lanes.give_back(place)
+    assert world.lanes.idle(set()) == []  # it lingers from now on
+    (place,) = world.reserve(1)
+    place.lane.idle_since = time.monotonic() - 10
+    assert world.lanes.idle(set()) == []
+
+
+async def test_lanes_beyond_our_share_have_none(world: World) -> None:
+    other = Key("other", 1, TRIGGER)
+    world.turn([HELD, other], entries=1)
+    world.member.nodes, world.member.lanes = 2, 2
+    world.turn([HELD, other], entries=0)
+    assert len(world.reserve(1)) == 1
+    assert world.reserve(1, lane="other") == []
+
+
+async def test_nothing_while_a_claim_is_in_doubt_or_the_lease_is_lost_or_nobody_delivers(world: World) -> None:
+    world.member.alive = False
+    assert not world.lanes.open
+    world.member.alive, world.member.worker = True, 8
+    assert not world.lanes.open
+    world.member.worker = 7
+    assert world.lanes.open
+    world.lanes.doubt()
+    assert not world.lanes.open
+    world.lanes.doubt_since = None
+    world.lanes.detach()
+    assert not world.lanes.open
+
+
+async def test_an_earlier_doubt_stays(world: World) -> None:
+    world.lanes.doubt()
+    since = world.lanes.doubt_since
+    await asyncio.sleep(0.02)
+    world.lanes.doubt()
+    assert world.lanes.doubt_since == since
+
+
+async def test_what_is_used_is_tried_and_held(world: World) -> None:
+    (place,) = world.reserve(1)
+    world.lanes.use([(place, claimed(5), None)])
+    assert world.begun == [Entry(place.lane, TRIGGER, claimed(5))]
+    assert list(place.lane.held) == [(1, 5)]
+    assert HELD in place.lane.touched
+    assert world.lanes.busy
+    world.lanes.settled(place.lane, TRIGGER, claimed(5))
+    assert not world.lanes.busy
+    assert place.lane.held == {}
+
+
+async def test_what_was_stored_under_a_lost_lease_is_left(world: World) -> None:
+    (place,) = world.reserve(1)
+    world.member.worker = 8
+    world.lanes.begin_turn()
+    world.lanes.use([(place, claimed(5), None)])
+    assert world.begun == []
+    world.lanes.give_back(place)
+    assert not world.lanes.busy
+    world.turn([HELD], entries=1)
+    assert world.lanes.busy
+
+
