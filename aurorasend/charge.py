@@ -2,8 +2,8 @@
 steps 11-13).
 
 Called by submission, in accept's transaction. Calls store. A row of the quota is changed by every submission of its
-account, so it is locked as late as can be: `count` comes after all that is written, before the hot rows only. Submissions
-that something else may refuse too go through `charge`, which comes before they are written.
+account, so it is locked as late as can be: `count` is a hot row, in the last statement of the transaction. Submissions that
+something else may refuse too go through `charge`, which comes before they are written.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from aurorasend.clock import day
 from aurorasend.codes import Code, Refused
 from aurorasend.config import Settings
 from aurorasend.store import account as accounts
-from aurorasend.store.tx import Tx
+from aurorasend.store.tx import Hot, Tx
 
 
 class Overrun(Exception):
@@ -43,22 +43,24 @@ class Bill(msgspec.Struct, frozen=True):
         return (*user, f"domain:{self.domain.id}") if self.domain.is_test else user
 
 
+async def _count(tx: Tx, mails: dict[tuple[int, str, int], int]) -> None:
+    for (account_id, today, limit), number in sorted(mails.items()):
+        if await accounts.add_to_quota(tx, account_id, today, number) > limit:
+            raise Overrun
+
+
 class Charges:
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.zone
         self._daily = settings.limits.daily_quota
         self._test = settings.limits.test_quota
 
-    async def count(self, tx: Tx, bills: Sequence[Bill]) -> None:
-        """Count plain bills, all of an account and day at once. Raises Overrun."""
-        sums: dict[tuple[int, str], tuple[int, int]] = {}
+    def count(self, tx: Tx, bills: Sequence[Bill]) -> None:
+        """Count plain bills, all of an account and day at once, at the end of the transaction, which raises Overrun then."""
+        gathered = tx.gather(Hot.QUOTA, _count)
         for bill in bills:
-            key = (bill.caller.account.id, day(bill.created, self._zone))
-            mails, _ = sums.get(key, (0, 0))
-            sums[key] = (mails + bill.mails, self._limit(bill))
-        for (account_id, today), (mails, limit) in sorted(sums.items()):
-            if not await accounts.use_quota(tx, account_id, today, mails, limit):
-                raise Overrun
+            key = (bill.caller.account.id, day(bill.created, self._zone), self._limit(bill))
+            gathered[key] = gathered.get(key, 0) + bill.mails
 
     async def charge(self, tx: Tx, bill: Bill) -> Refused | None:
         """Charge one bill. A refused one uses up nothing: what was taken for it is given back."""

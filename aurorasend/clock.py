@@ -49,7 +49,7 @@ def wall(us: int, tz: tzinfo) -> str:
 
 def day(us: int, tz: tzinfo) -> str:
     """`yyyy-MM-dd` in `tz`: the day that a quota or a statistic belongs to."""
-    return datetime.fromtimestamp(us // SECOND, tz).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(us // SECOND, tz).date().isoformat()
 
 
 def utc(us: int) -> datetime:

@@ -9,7 +9,7 @@ by domain for keys and their DNS records. Imports address only. Always: every si
 import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -63,7 +63,7 @@ class Signer:
         value = b"%bt=%d;\r\n h=%b;\r\n bh=%b;\r\n b=" % (
             self._tags,
             now_s,
-            _fold(names + list(dict.fromkeys(names))),
+            _listed(tuple(names)),
             body_hash or hash_body(body),
         )
         text = _relaxed([*signed, (b"dkim-signature", value)])
@@ -170,10 +170,13 @@ def _single_blanks(text: bytes) -> bytes:
     return text
 
 
-def _fold(names: list[bytes]) -> bytes:
-    """The names for `h=`, in lines: white space may stand around the colons (RFC 6376 §3.5)."""
-    lines = [names[0]]
-    for name in names[1:]:
+@lru_cache(256)
+def _listed(names: tuple[bytes, ...]) -> bytes:
+    """What `h=` says: each name once more than there are such fields, so that none can be added (RFC 6376 §8.15); in lines, since
+    white space may stand around the colons (§3.5)."""
+    first, *others = (*names, *dict.fromkeys(names))
+    lines = [first]
+    for name in others:
         if len(lines[-1]) + 1 + len(name) > _LINE:
             lines[-1] += b":"
             lines.append(name)

@@ -20,20 +20,17 @@ from aurorasend.store import node as nodes
 from aurorasend.store.tx import Tx
 from aurorasend.wake import Wake
 
-Places = Sequence[Place]
-"""For the first recipients of a submission, or for all."""
 
-
-class Mails(msgspec.Struct, frozen=True):
+class Mails(msgspec.Struct):
     """The recipients of one submission. `first` is the id of the first one's entry, the others' follow it; `due` is when
-    they are, `places` those that were reserved."""
+    they are, `places` those that are reserved, for the first of them."""
 
     account_id: int
     first: int
     targets: Sequence[Target]
     priority: int
     due: int
-    places: Places
+    places: Sequence[Place] = ()
 
 
 class Handover:
@@ -45,16 +42,19 @@ class Handover:
         self._wake = wake
         self._lanes_of = settings.delivery.mail_lanes
 
-    def reserve(self, targets: Sequence[Target], first: int, priority: int) -> Places:
+    def reserve(self, some: Sequence[Mails]) -> None:
         """Before the transaction: places in lanes that are ours."""
+        if self._lanes is not None and self._lanes.open:
+            for mails in some:
+                mails.places = self._reserve(self._lanes, mails)
+
+    def _reserve(self, lanes: Lanes, mails: Mails) -> list[Place]:
         places: list[Place] = []
-        if self._lanes is None or not self._lanes.open:
-            return places
-        for number, target in enumerate(targets, first):
+        for number, target in enumerate(mails.targets, mails.first):
             names = self._lanes_of(domain_of(target.address))
             shift = number % len(names)
             for name in names[shift:] + names[:shift]:
-                place = self._lanes.reserve(name, priority)
+                place = lanes.reserve(name, mails.priority)
                 if place is not None:
                     places.append(place)
                     break
@@ -62,9 +62,9 @@ class Handover:
                 break
         return places
 
-    async def until(self, tx: Tx, mails: Sequence[Mails]) -> int | None:
+    async def until(self, tx: Tx, some: Sequence[Mails]) -> int | None:
         """In the transaction: when the claims of what has a place run out; None if it cannot be ours."""
-        worker = next((one.places[0].worker for one in mails if one.places), None)
+        worker = next((mails.places[0].worker for mails in some if mails.places), None)
         if worker is None or not await nodes.is_alive(tx, worker):
             return None
         return self._clock.now_us() + HORIZON
@@ -96,11 +96,13 @@ class Handover:
         if others:
             self._wake.work_added()
 
-    def give_back(self, places: Places, *, is_doubtful: bool = False) -> None:
-        """Nothing was stored for them as claimed; or perhaps it was, if `is_doubtful`."""
+    def give_back(self, some: Sequence[Mails], *, is_doubtful: bool = False) -> None:
+        """Nothing of them was stored as claimed; or perhaps it was, if `is_doubtful`."""
         if self._lanes is None:
             return
-        for place in places:
-            self._lanes.give_back(place)
-        if places and is_doubtful:
-            self._lanes.doubt()
+        for mails in some:
+            for place in mails.places:
+                self._lanes.give_back(place)
+            if mails.places and is_doubtful:
+                self._lanes.doubt()
+            mails.places = ()

@@ -14,7 +14,7 @@ from aurorasend.calendar import Invite
 from aurorasend.charge import Bill
 from aurorasend.content import Attachment, Content, Target
 from aurorasend.event import Event, Kind, Origin, domain_of
-from aurorasend.handover import Mails, Places
+from aurorasend.handover import Mails
 from aurorasend.letters import Known, Submitted
 from aurorasend.list_send import Begun
 from aurorasend.queue import Priority
@@ -64,22 +64,16 @@ class Prepared:
     created: int
     message_id: str
     info: dict[str, Any]
+    mails: Mails
     chunks: list[tuple[int, int, bytes]]  # (part, chunk, data)
     size: int  # bytes of the chunks
     begun: tuple[Begun, ...] = ()  # list sends, the first of which has `id`
     staged: bool = False
-    places: Places = ()  # reserved in our own lanes, for the first of its recipients
     done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def content_rows(self) -> list[tuple[int, int, int, int, bytes]]:
         return [(self.submission.caller.account.id, self.id, *chunk) for chunk in self.chunks]
-
-    @property
-    def mails(self) -> Mails:
-        caller = self.submission.caller
-        due = caller.quiet.end_of(self.created)
-        return Mails(caller.account.id, self.first_recipient, self.submission.targets, caller.email_type, due, self.places)
 
     @property
     def scope(self) -> str:

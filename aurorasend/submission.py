@@ -24,7 +24,7 @@ from aurorasend.codes import Code, Refused, Unavailable
 from aurorasend.config import Settings
 from aurorasend.content import CHUNK, Target, chunks
 from aurorasend.event import record
-from aurorasend.handover import Handover
+from aurorasend.handover import Handover, Mails
 from aurorasend.ids import Ids
 from aurorasend.intake import Accepted, Placed, Prepared, Submission, scope_of
 from aurorasend.list_send import Begun
@@ -117,11 +117,11 @@ class Submissions:
         return verdict
 
     async def _prepare(self, submission: Submission) -> Prepared:
-        targets, lists, account = len(submission.targets), len(submission.lists), submission.caller.account
+        targets, lists, caller = len(submission.targets), len(submission.lists), submission.caller
         # Recipients, then the submission itself and its request event; or a submission for each list.
         first = await self._ids.take(lists or targets + 2)
         created, submission_id = self._clock.now_us(), first if lists else first + targets
-        message_id = self._origins.message_id(account.region, account.id, created, submission_id)
+        message_id = self._origins.message_id(caller.account.region, caller.account.id, created, submission_id)
         begun = await self._begin(submission, first, created) if lists else ()
         info: dict[str, Any] = {}
         if begun:
@@ -139,6 +139,7 @@ class Submissions:
             created=created,
             message_id=message_id,
             info=info,
+            mails=Mails(caller.account.id, first, submission.targets, caller.email_type, caller.quiet.end_of(created)),
             chunks=pieces,
             size=sum([len(data) for _, _, data in pieces]),
             begun=begun,
@@ -197,15 +198,15 @@ class Submissions:
     async def _accept_batch(self, batch: list[Prepared]) -> None:
         """Never raises: every submission of the batch gets its answer. When a batch fails for a reason that one of
         its members may have brought along, each is tried by itself, so that only the guilty one fails."""
-        self._reserve(batch)
+        self._handover.reserve([one.mails for one in batch if one.mails.due <= one.created and not one.begun])
         try:
             stored = await self._accepted(batch)
         except Unavailable as error:
             log.warning("%d submissions refused, the store is away: %s", len(batch), error)
-            self._give_back(batch, is_doubtful=True)
+            self._handover.give_back([one.mails for one in batch], is_doubtful=True)
             stored = _Stored([Refused(Code.SEND_FAILED)] * len(batch), [], False)
         except Exception as error:
-            self._give_back(batch)
+            self._handover.give_back([one.mails for one in batch])
             if len(batch) == 1:
                 _answer(batch[0], error)
             else:
@@ -217,22 +218,12 @@ class Submissions:
         for prepared, verdict in zip(batch, stored.verdicts, strict=True):
             _answer(prepared, verdict)
 
-    def _reserve(self, batch: Sequence[Prepared]) -> None:
-        for prepared in batch:
-            mails = prepared.mails
-            if mails.due <= prepared.created and not prepared.begun:
-                prepared.places = self._handover.reserve(mails.targets, mails.first, mails.priority)
-
-    def _give_back(self, batch: Sequence[Prepared], *, is_doubtful: bool = False) -> None:
-        for prepared in batch:
-            self._handover.give_back(prepared.places, is_doubtful=is_doubtful)
-            prepared.places = ()
-
     def _begin_all(self, batch: Sequence[Prepared], stored: _Stored) -> None:
         claimed = {one.prepared.id for one in stored.taken} if stored.is_claimed else set()
-        self._give_back([prepared for prepared in batch if prepared.id not in claimed])
-        others = any(one.lists or len(one.prepared.places) < len(one.prepared.submission.targets) for one in stored.taken)
-        self._handover.begin([(one.prepared.mails, one.known) for one in stored.taken if one.prepared.places], others=others)
+        self._handover.give_back([prepared.mails for prepared in batch if prepared.id not in claimed])
+        others = any(one.lists or len(one.prepared.mails.places) < len(one.prepared.mails.targets) for one in stored.taken)
+        fresh = [(one.prepared.mails, one.known) for one in stored.taken if one.prepared.mails.places]
+        self._handover.begin(fresh, others=others)
 
     async def _accepted(self, batch: list[Prepared]) -> _Stored:
         """Mostly nobody meets a limit, and all are counted at the end; when somebody does, each is charged by itself."""
@@ -256,7 +247,7 @@ class Submissions:
         taken = await self._charge(tx, placed, verdicts, each)
         stored = await self._write(tx, taken)
         if not each:
-            await self._charges.count(tx, [one.bill for one in taken if one.bill.plain])
+            self._charges.count(tx, [bill for one in taken if (bill := one.bill).plain])
         for prepared in [one for one in first if one.id in verdicts]:  # a refused one reserves nothing
             if prepared.request:
                 await rows.forget_request(tx, *prepared.request)

@@ -190,6 +190,13 @@ async def refund(tx: Tx, account_id: int, mails: int) -> None:
     await tx.run(_REFUND, account_id, mails)
 
 
+async def add_to_quota(tx: Tx, account_id: int, day: str, recipients: int) -> int:
+    """Count `recipients` of the day; how many they are by now. What waits goes to the server with it."""
+    row = await tx.answer(_ADD_QUOTA, account_id, day, recipients)
+    assert row is not None
+    return int(row[0])
+
+
 async def use_quota(tx: Tx, account_id: int, day: str, recipients: int, limit: int) -> bool:
     """Count `recipients` of the day; False, and nothing counted, when they would overrun `limit`."""
     row = await tx.row(_ADD_QUOTA, account_id, day, recipients)

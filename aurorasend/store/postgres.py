@@ -66,8 +66,8 @@ class Part(NamedTuple):
 
 
 class PostgresTx(Common):
-    """What is asked nothing back waits for the next statement that is, and goes ahead of it together, in one statement: every
-    statement is a round trip, which costs more than its rows do. All parts see the store as it was before them, so who writes
+    """What is asked nothing back waits for the next statement that is, and goes ahead of it together, in one statement (with
+    `answer` along with it): every statement is a round trip, which costs more than its rows do. All parts see the store as it was before them, so who writes
     what a waiting part has written comes after it."""
 
     engine: Engine = "postgres"
@@ -96,6 +96,11 @@ class PostgresTx(Common):
         await self.flush()
         await self._connection.executemany(sql.postgres, rows)
 
+    async def answer(self, sql: Statement, *args: Any) -> Row | None:
+        self._waiting = {Part(None, statement=sql): [args], **self._waiting}
+        record = await self._connection.fetchrow(*self._gone())
+        return None if record is None else tuple(record)
+
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
         return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
 
@@ -121,8 +126,11 @@ class PostgresTx(Common):
 
     async def flush(self) -> None:
         """Run what waits."""
-        if not self._waiting:
-            return
+        if self._waiting:
+            await self._connection.execute(*self._gone())
+
+    def _gone(self) -> tuple[Any, ...]:
+        """What waited, as a statement and its arguments. It answers what its first part returns."""
         waiting, self._waiting = self._waiting, {}
         parts = tuple(waiting)
         if parts not in self._texts:
@@ -130,7 +138,7 @@ class PostgresTx(Common):
         arguments: list[Any] = []
         for part, rows in waiting.items():
             arguments += rows[0] if part.statement else (list(column) for column in zip(*rows, strict=True))
-        await self._connection.execute(self._texts[parts], *arguments)
+        return (self._texts[parts], *arguments)
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         return list(values)

@@ -59,6 +59,7 @@ class Hot(IntEnum):
 
     COUNTERS = 1
     HINTS = 2
+    QUOTA = 3
 
 
 class Tx(Protocol):
@@ -77,6 +78,9 @@ class Tx(Protocol):
 
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
         """The same change for each row of arguments."""
+
+    async def answer(self, sql: Statement, *args: Any) -> Row | None:
+        """As `row`, of a change with RETURNING of rows that nothing which waits writes: on PostgreSQL that goes along with it."""
 
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
         """All rows of a SELECT of what this transaction does not change: what waits goes on waiting."""

@@ -12,7 +12,8 @@ from aurorasend.codes import Unavailable
 from aurorasend.config import load
 from aurorasend.content import Content, Mailbox, Target
 from aurorasend.event import Origin
-from aurorasend.handover import Handover, Mails, Places
+from aurorasend.handover import Handover, Mails
+from aurorasend.lanes import Place
 from aurorasend.letters import Known, Submitted
 from aurorasend.quiet import NEVER
 from aurorasend.store import node as nodes
@@ -35,25 +36,27 @@ class Way:
         self.store = store
 
     def reserve(self, ids: Sequence[int]) -> Mails:
-        targets = [Target(f"{number}@example.org") for number in ids]
-        return Mails(1, ids[0], targets, 0, CLOCK.now_us(), self.handover.reserve(targets, ids[0], 0))
+        mails = Mails(1, ids[0], [Target(f"{number}@example.org") for number in ids], 0, CLOCK.now_us())
+        self.handover.reserve([mails])
+        return mails
 
     async def put(self, tx: Tx, mails: Mails) -> int | None:
         until_us = await self.handover.until(tx, [mails])
         await queue.put(tx, self.handover.works(mails, until_us))
         return until_us
 
-    async def accept(self, ids: Sequence[int]) -> Places:
+    async def accept(self, ids: Sequence[int]) -> Sequence[Place]:
         """As submission does it; the places that there were."""
         mails = self.reserve(ids)
+        places = mails.places
         until_us = await self.store.write(lambda tx: self.put(tx, mails))
         if until_us is None:
-            self.handover.give_back(mails.places)
+            self.handover.give_back([mails])
         else:
             self.handover.begin([(mails, KNOWN)], others=False)
         if until_us is None or len(mails.places) < len(ids):
             self.node.wake.work_added()
-        return mails.places
+        return places
 
     async def entries(self) -> list[Row]:
         return await self.store.read(lambda tx: tx.rows(ENTRIES))
@@ -134,7 +137,7 @@ async def test_a_node_that_was_buried_stores_it_for_others(store: Store, tmp_pat
             assert len(mails.places) == 1
             await store.write(lambda tx: nodes.bury(tx, node.membership.worker, CLOCK.now_us()))
             assert await store.write(lambda tx: way.put(tx, mails)) is None
-            way.handover.give_back(mails.places)
+            way.handover.give_back([mails])
             assert [(tries, lease) for *_, tries, lease in await way.entries()] == [(0, 0)]
             assert [due for _, due in await store.read(lambda tx: tx.rows(HINTS)) if due <= CLOCK.now_us()]
     assert 10 not in crew.tried
@@ -148,8 +151,8 @@ async def test_f24_what_an_unconfirmed_acceptance_claimed_comes_back(store: Stor
         await way.have_lanes()
         mails = way.reserve([10, 11])
         assert await store.write(lambda tx: way.put(tx, mails)) is not None
-        way.handover.give_back(mails.places, is_doubtful=True)
-        assert way.reserve([12]).places == []
+        way.handover.give_back([mails], is_doubtful=True)
+        assert not way.reserve([12]).places
         node.wake.work_here()
         await until(is_tried(crew, {10, 11}))
     assert sorted(crew.tried) == [1, 2, 10, 11]
@@ -201,7 +204,7 @@ async def test_a_stop_gives_it_back(store: Store, tmp_path: Path) -> None:
         await way.accept([10])
         stopping = asyncio.create_task(node.dispatcher.drain(5))
         await asyncio.sleep(0.05)
-        assert way.reserve([11]).places == []
+        assert not way.reserve([11]).places
         crew.load_waits.set()
         await stopping
     assert 10 not in crew.tried
