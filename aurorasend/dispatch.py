@@ -40,7 +40,7 @@ FAULTY_US = HOUR  # an entry that a fault of ours keeps from being tried is trie
 FAULTY_TRIES = 100  # and is parked when it has been tried so often: four days, longer than any mail is tried
 
 
-def _place(one: Wanted) -> tuple[str, int, int]:
+def _rank(one: Wanted) -> tuple[str, int, int]:
     """The order in which a put touches hints, and leases are taken: so neither waits for the other for ever."""
     return (one[0].lane, one[0].account_id, one[0].priority)
 
@@ -152,6 +152,7 @@ class Dispatcher:
             try:
                 claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
             except BaseException:
+                lanes.missed(chosen)
                 lanes.doubt()
                 raise
             lanes.gave_up(idle)
@@ -169,7 +170,6 @@ class Dispatcher:
             return time.monotonic() - since < DOUBT_S
         await self._membership.renew()
         self._lanes.forget()
-        self._lanes.doubt_since = None
         return False
 
     async def _claim(self, tx: Tx, chosen: Sequence[Wanted], idle: Sequence[Lane], worker: int) -> list[Taken]:
@@ -179,17 +179,32 @@ class Dispatcher:
             return []
         ours = self._lanes.leased if self._lanes.doubt_since is None else set()
         mine: list[Wanted] = []
-        for name, wanted in groupby(sorted(chosen, key=_place), key=lambda one: one[0].lane):
+        for name, wanted in groupby(sorted(chosen, key=_rank), key=lambda one: one[0].lane):
             # In doubt about a claim it may be ours no longer: the claim may have given it up.
             if name in ours or await queue.lease_lane(tx, name, worker):
                 mine += wanted
         return await queue.claim(tx, mine, self._clock.now_us(), worker, {lane.name: lane.touched for lane in idle})
 
-    def _begin(self, entries: Sequence[Entry]) -> None:
-        """With what was claimed as it was stored (handover)."""
-        beginning = asyncio.get_running_loop().create_task(self._load_all(entries))
+    def _begin(self, entries: Sequence[Entry], is_doubtful: bool) -> None:
+        """With what was claimed as it was stored (handover), or perhaps was."""
+        work = self._find_and_load(entries) if is_doubtful else self._load_all(entries)
+        beginning = asyncio.get_running_loop().create_task(work)
         self._beginning.add(beginning)
         beginning.add_done_callback(self._beginning.discard)
+
+    async def _find_and_load(self, entries: Sequence[Entry]) -> None:
+        """The answer to the commit was lost: look which are there, as soon as the store answers."""
+        ids, worker = [(entry.claimed.account_id, entry.claimed.id) for entry in entries], self._lanes.worker
+        while not self._draining and self._lanes.is_ours(entries[0].lane):
+            try:
+                found = await self._store.write(lambda tx: queue.held(tx, worker, ids))
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+                continue
+            for (lane, priority, claimed, _), key in zip(entries, ids, strict=True):
+                if key not in found:
+                    self._lanes.settled(lane, priority, claimed)
+            return await self._load_all([entry for entry, key in zip(entries, ids, strict=True) if key in found])
 
     async def _load_all(self, entries: Sequence[Entry]) -> None:
         for kind in Kind:
@@ -243,12 +258,12 @@ class Dispatcher:
         waiting = sum(len(some) for some in lane.pending.values())
         while lane.runners < min(self._lanes.sizes.runners, lane.trying + waiting):
             lane.runners += 1
-            runner = asyncio.get_running_loop().create_task(self._run_lane(lane))
+            runner = asyncio.get_running_loop().create_task(self._run_lane(lane, self._lanes.worker))
             self._runners.add(runner)
             runner.add_done_callback(self._runners.discard)
 
-    async def _run_lane(self, lane: Lane) -> None:
-        worker = self._lanes.worker
+    async def _run_lane(self, lane: Lane, worker: int) -> None:
+        """`worker` has it."""
         try:
             while worker == self._membership.worker and self._membership.alive:
                 priority = min((p for p, some in lane.pending.items() if some), default=None)

@@ -17,7 +17,7 @@ from aurorasend.lanes import Lanes, Place
 from aurorasend.letters import Fresh, Known
 from aurorasend.queue import HORIZON, Claimed, Kind, Work
 from aurorasend.store import node as nodes
-from aurorasend.store.tx import Tx
+from aurorasend.store.tx import Hot, Tx
 from aurorasend.wake import Wake
 
 
@@ -33,6 +33,16 @@ class Mails(msgspec.Struct):
     places: Sequence[Place] = ()
 
 
+class Buried(Exception):
+    """The node has lost its lease: it cannot claim anything."""
+
+
+async def _must_live(tx: Tx, workers: dict[int, int]) -> None:
+    for worker in workers:
+        if not await nodes.is_alive_then(tx, worker):
+            raise Buried
+
+
 class Handover:
     """One per process. `lanes` is None where nobody delivers."""
 
@@ -41,6 +51,7 @@ class Handover:
         self._clock = clock
         self._wake = wake
         self._lanes_of = settings.delivery.mail_lanes
+        self._lane = settings.delivery.mail_lane
 
     def reserve(self, some: Sequence[Mails]) -> None:
         """Before the transaction: places in lanes that are ours."""
@@ -62,47 +73,38 @@ class Handover:
                 break
         return places
 
-    async def until(self, tx: Tx, some: Sequence[Mails]) -> int | None:
-        """In the transaction: when the claims of what has a place run out; None if it cannot be ours."""
-        worker = next((mails.places[0].worker for mails in some if mails.places), None)
-        if worker is None or not await nodes.is_alive(tx, worker):
-            return None
-        return self._clock.now_us() + HORIZON
-
-    def works(self, mails: Mails, until_us: int | None) -> list[Work]:
-        """The entries as they are stored. A place that nobody claims any more still names the lane."""
-        works = []
-        for n, target in enumerate(mails.targets):
-            number = mails.first + n
-            if n < len(mails.places):
-                lane, worker = mails.places[n].lane.name, mails.places[n].worker
-            else:
-                names, worker = self._lanes_of(domain_of(target.address)), 0
-                lane = names[number % len(names)]
-            due, lease, tries = (until_us, worker, 1) if until_us and worker else (mails.due, 0, 0)
-            works.append(Work(mails.account_id, number, Kind.MAIL, lane, due, mails.priority, number, lease, tries))
+    def works(self, tx: Tx, some: Sequence[Mails]) -> list[Work]:
+        """In the transaction: the entries as they are stored. At its end it raises Buried if what has a place is not ours."""
+        works: list[Work] = []
+        until_us = self._clock.now_us() + HORIZON
+        for mails in some:
+            if mails.places:
+                tx.gather(Hot.NODE, _must_live)[mails.places[0].worker] = 1
+            for n, (number, target) in enumerate(enumerate(mails.targets, mails.first)):
+                if n < len(mails.places):
+                    lane, worker, due, tries = mails.places[n].lane.name, mails.places[n].worker, until_us, 1
+                else:
+                    lane, worker, due, tries = self._lane(domain_of(target.address), number), 0, mails.due, 0
+                works.append(Work(mails.account_id, number, Kind.MAIL, lane, due, mails.priority, number, worker, tries))
         return works
 
-    def begin(self, stored: Sequence[tuple[Mails, Known | None]], *, others: bool) -> None:
+    def begin(self, stored: Sequence[tuple[Mails, Known | None]], *, others: bool, is_doubtful: bool = False) -> None:
         """After the transaction, in which what has places was claimed: `stored` has some, with what delivery need not read of
-        it. `others`: it put more into the queue, for whoever is woken."""
+        it. `others`: it put more into the queue, for whoever is woken. `is_doubtful`: perhaps nothing was stored."""
         used = [
             (place, Claimed(mails.account_id, number, Kind.MAIL, number, 1), known and Fresh(known, n, mails.targets[n]))
             for mails, known in stored
             for n, (number, place) in enumerate(enumerate(mails.places, mails.first))
         ]
         if used and self._lanes is not None:
-            self._lanes.use(used)
+            self._lanes.use(used, is_doubtful=is_doubtful)
         if others:
             self._wake.work_added()
 
-    def give_back(self, some: Sequence[Mails], *, is_doubtful: bool = False) -> None:
-        """Nothing of them was stored as claimed; or perhaps it was, if `is_doubtful`."""
-        if self._lanes is None:
-            return
+    def give_back(self, some: Sequence[Mails]) -> None:
+        """Nothing of them was stored as claimed."""
         for mails in some:
-            for place in mails.places:
-                self._lanes.give_back(place)
-            if mails.places and is_doubtful:
-                self._lanes.doubt()
+            if self._lanes is not None:
+                for place in mails.places:
+                    self._lanes.give_back(place)
             mails.places = ()

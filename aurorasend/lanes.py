@@ -1,8 +1,8 @@
 """The lanes that this process works on: which it has, what is under way in each, and for what else there is room.
 
-Used by dispatch, which claims, tries and settles, and by handover, whose mail is claimed as it is stored. Calls nothing
-but membership. Always: no more than IN_FLIGHT entries are under way, nothing is claimed for a lane that is being given
-up, and what others wait with goes before what is new.
+Used by dispatch, which claims, tries and settles, and by handover, whose mail is claimed as it is stored. Asks membership
+only. Always: no more than IN_FLIGHT entries are under way, nothing is claimed for a lane that is being given up, and what
+waits goes before what is new.
 """
 
 import time
@@ -18,6 +18,7 @@ from aurorasend.queue import HORIZON, Claimed, Key, Priority, Taken, Wanted
 
 KEYS = 512  # (lane, account, priority) looked at in one turn
 IN_FLIGHT = 2048  # entries claimed by this node and not settled; bounds memory
+EVERY = max(Priority) + 1  # a priority that no entry has
 KEPT_FREE = IN_FLIGHT // 4  # of these, for what is not batch: bulk mail to slow hosts must leave room
 LINGER_S = 1.0  # an idle lane is kept for so long
 
@@ -79,8 +80,8 @@ class Lanes:
         self._turn = 0
         self._closing: set[str] = set()  # lanes that are given up, or are to be
         self._behind: set[tuple[str, int]] = set()  # (lane, priority) in which more is due than was claimed
-        self._is_behind = False  # more lanes have something due than are looked at
-        self._begin: Callable[[Sequence[Entry]], None] | None = None
+        self._crammed = EVERY  # from this priority on something is due that there was no room for
+        self._begin: Callable[[Sequence[Entry], bool], None] | None = None
         self.worker = 0
         self.crowded = False  # a lane that nobody has waits, and our share of those that we knew of is full
         self.doubt_since: float | None = None  # when the answer to a claim was lost: we may hold entries that we do not know
@@ -103,7 +104,8 @@ class Lanes:
             self.forget()
 
     def forget(self) -> None:
-        self.worker, self._lanes, self._under_way = self._membership.worker, {}, 0
+        """All was given back, and is others' now or nobody's."""
+        self.worker, self._lanes, self._under_way, self.doubt_since = self._membership.worker, {}, 0, None
 
     def is_ours(self, lane: Lane) -> bool:
         return self._lanes.get(lane.name) is lane
@@ -111,13 +113,13 @@ class Lanes:
     # -- claimed by a turn of dispatch
 
     def choose(self, keys: Sequence[Key]) -> list[Wanted]:
-        """What to claim now. Trigger first; within a lane who was served longest ago."""
+        """What to claim now. Trigger first; within a lane who was served longest ago. It counts as under way until `took`, or
+        `missed`."""
         due = {key.lane for key in keys}
         surplus = self._surplus(due)
         held = len(self._held(due))
-        room = IN_FLIGHT - self._under_way
+        self._crammed = EVERY
         chosen: list[Wanted] = []
-        planned: dict[tuple[str, int], int] = {}
         for key in sorted(keys, key=self._order):
             lane = self._lanes.get(key.lane)
             if key.lane in surplus:
@@ -128,16 +130,19 @@ class Lanes:
                     continue
                 held += 1
                 lane = self._lanes[key.lane] = Lane(key.lane)
-            at = (key.lane, key.priority)
-            free = self.sizes.window - lane.in_flight.get(key.priority, 0) - planned.get(at, 0)
-            left = room - (KEPT_FREE if key.priority > Priority.TRIGGER else 0)
-            count = min(self.sizes.batch, free, left)
+            left = self._room(key.priority)
+            if left <= 0:
+                self._crammed = min(self._crammed, key.priority)
+                continue
+            count = min(self.sizes.batch, self.sizes.window - lane.in_flight.get(key.priority, 0), left)
             if count < min(self.sizes.batch, left) // 2 or count <= 0:
                 continue
-            planned[at] = planned.get(at, 0) + count
-            room -= count
+            self._add(lane, key.priority, count)
             chosen.append((key, count, self._overdue(lane, key.account_id)))
         return chosen
+
+    def _room(self, priority: int) -> int:
+        return IN_FLIGHT - self._under_way - (KEPT_FREE if priority > Priority.TRIGGER else 0)
 
     def _overdue(self, lane: Lane, account_id: int) -> list[int]:
         """What of an account is held for about as long as a claim lasts, by slow hosts: it must not be claimed again, since
@@ -186,6 +191,7 @@ class Lanes:
 
     def took(self, keys: Sequence[Key], chosen: Sequence[Wanted], claimed: Sequence[Taken]) -> list[Entry]:
         """`claimed` is committed, of `chosen`, which was chosen of `keys`."""
+        self.missed(chosen)
         taken = {key.lane for key, _ in claimed}
         for name in [n for n, lane in self._lanes.items() if not lane.leased and n not in taken]:
             del self._lanes[name]  # another node was faster
@@ -199,8 +205,14 @@ class Lanes:
         counts = {key: count for key, count, _ in chosen}
         emptied = {key for key, entries in claimed if len(entries) < counts[key]}
         self._behind = {(key.lane, key.priority) for key in keys if key not in emptied}
-        self._is_behind = len(keys) >= KEYS
+        if len(keys) >= KEYS:  # perhaps more lanes have something due than were looked at
+            self._crammed = min(Priority)
         return begun
+
+    def missed(self, chosen: Sequence[Wanted]) -> None:
+        """Nothing of it is under way."""
+        for key, count, _ in chosen:
+            self._add(self._lanes[key.lane], key.priority, -count)
 
     def _hold(self, lane: Lane, key: Key, entries: Sequence[Claimed]) -> None:
         lane.touched.add(key)
@@ -218,8 +230,8 @@ class Lanes:
 
     # -- claimed as it is stored
 
-    def attach(self, begin: Callable[[Sequence[Entry]], None]) -> None:
-        """Whoever tries mail that was claimed as it was stored."""
+    def attach(self, begin: Callable[[Sequence[Entry], bool], None]) -> None:
+        """Whoever tries mail that was claimed as it was stored, or perhaps was."""
         self._begin = begin
 
     def detach(self) -> None:
@@ -229,7 +241,7 @@ class Lanes:
     def open(self) -> bool:
         """Whether anything may be claimed as it is stored."""
         alive = self._membership.alive and self.worker == self._membership.worker
-        return alive and self._begin is not None and self.doubt_since is None and not self._is_behind
+        return alive and self._begin is not None and self.doubt_since is None
 
     def reserve(self, name: str, priority: int) -> Place | None:
         """A place in lane `name`, if it is ours, to stay so, and little is under way in it; else None, and whoever has the lane
@@ -237,8 +249,7 @@ class Lanes:
         lane = self._lanes.get(name)
         if lane is None or not lane.leased or name in self._closing or (name, priority) in self._behind:
             return None
-        room = IN_FLIGHT - (KEPT_FREE if priority > Priority.TRIGGER else 0)
-        if lane.in_flight.get(priority, 0) >= self.sizes.batch or self._under_way >= room:
+        if priority >= self._crammed or lane.in_flight.get(priority, 0) >= self.sizes.batch or self._room(priority) <= 0:
             return None
         self._add(lane, priority, 1)
         lane.idle_since = time.monotonic()
@@ -248,16 +259,16 @@ class Lanes:
         """Nothing was stored for it."""
         self._add(place.lane, place.priority, -1)
 
-    def use(self, used: Sequence[tuple[Place, Claimed, Any]]) -> None:
-        """The entries are committed as claimed. Those of a lease that is lost meanwhile were given back with it, and what
-        nobody tries any more comes back with the farewell."""
+    def use(self, used: Sequence[tuple[Place, Claimed, Any]], *, is_doubtful: bool) -> None:
+        """The entries are committed as claimed, or perhaps so if `is_doubtful`. Those of a lease that is lost meanwhile were
+        given back with it, and what nobody tries any more comes back with the farewell."""
         begun: list[Entry] = []
         for place, claimed, known in used:
             if place.worker == self.worker and self.is_ours(place.lane):
                 self._hold(place.lane, Key(place.lane.name, claimed.account_id, place.priority), [claimed])
                 begun.append(Entry(place.lane, place.priority, claimed, known))
         if begun and self._begin is not None:
-            self._begin(begun)
+            self._begin(begun, is_doubtful)
 
     def doubt(self) -> None:
         """The answer to a transaction that claims was lost. An earlier doubt stays: only a renewal ends it."""

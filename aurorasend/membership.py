@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from aurorasend.clock import Clock
@@ -35,6 +36,7 @@ class Membership:
         self._in_turn = asyncio.Lock()  # one at a time prolongs the lease or comes to another number
         self._until = 0
         self._keeper: asyncio.Task[None] | None = None
+        self._burying: asyncio.Task[None] | None = None
         self.worker = 0
         self.nodes = 1  # live nodes that deliver, this one among them
         self.lanes = 0  # lanes with any work
@@ -61,9 +63,10 @@ class Membership:
 
     async def leave(self) -> None:
         """Give everything back."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        tasks = [task for task in (self._keeper, self._burying) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         worker, now_us = self.worker, self._clock.now_us()
         try:
             await self._store.write(lambda tx: rows.bury(tx, worker, now_us))
@@ -150,24 +153,31 @@ class Membership:
         async with self._in_turn:
             worker, now_us = self.worker, self._clock.now_us()
             until_us = now_us + self._lease_us
-            kept, share = await self._store.write(lambda tx: _prolong(tx, worker, now_us, until_us))
-            self._counted(share, now_us)
-            if not kept:
+            kept, dead = await self._store.write(lambda tx: _prolong(tx, worker, now_us, until_us))
+            if kept:
+                self._until = until_us
+                if self._lock < 0:
+                    self._make_lock()
+            else:
                 log.warning("the lease of worker %d had ended; going on as a new one", worker)
                 await self._register()
-                return
-            self._until = until_us
-            if self._lock < 0:
-                self._make_lock()
+        if dead and (self._burying is None or self._burying.done()):
+            self._burying = asyncio.get_running_loop().create_task(self._bury(dead))
+        await self.recount()
+
+    async def _bury(self, dead: Sequence[int]) -> None:
+        """Beside the beat: it may wait for a transaction of a node that stands still. What fails the next beat tries again."""
+        for each in dead:
+            now_us = self._clock.now_us()
+            try:
+                await self._store.write(lambda tx, each=each, at=now_us: rows.bury(tx, each, at))  # type: ignore[misc]
+            except Unavailable as error:
+                log.warning("worker %d not buried: %s", each, error)
 
 
-async def _prolong(tx: Tx, worker: int, now_us: int, until_us: int) -> tuple[bool, tuple[int, int]]:
-    """Buries the others whose lease has ended. False when that of `worker` had; and how many nodes share how many lanes."""
-    kept = await rows.keep(tx, worker, until_us)
-    for dead in await rows.dead(tx, now_us):
-        if dead != worker:
-            await rows.bury(tx, dead, now_us)
-    return kept, await rows.share(tx, now_us)
+async def _prolong(tx: Tx, worker: int, now_us: int, until_us: int) -> tuple[bool, list[int]]:
+    """False when the lease of `worker` had ended; and the others whose lease has."""
+    return await rows.keep(tx, worker, until_us), [dead for dead in await rows.dead(tx, now_us) if dead != worker]
 
 
 def _remove(path: Path) -> None:

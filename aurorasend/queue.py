@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from aurorasend.clock import HOUR
+from aurorasend.store import node as nodes
 from aurorasend.store import queue as rows
 from aurorasend.store.tx import Tx
 
@@ -121,11 +122,8 @@ async def claim(
 async def finish(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     """Remove final entries, given as (account_id, id). Returns those that `node` still held: only for these may
     the outcome be recorded, the others were given back and will be tried by another node."""
-    by_account: dict[int, list[int]] = {}
-    for account_id, entry_id in done:
-        by_account.setdefault(account_id, []).append(entry_id)
     kept: set[tuple[int, int]] = set()
-    for account_id, ids in sorted(by_account.items()):
+    for account_id, ids in sorted(_by_account(done).items()):
         kept |= {(account_id, entry_id) for entry_id in await rows.finish(tx, account_id, node, sorted(ids))}
     return kept
 
@@ -134,6 +132,23 @@ async def later(tx: Tx, node: int, entries: Sequence[Later]) -> set[tuple[int, i
     """Give entries back until their due. Returns those that `node` still held."""
     ordered = sorted((e.account_id, e.id, e.due, 0 if e.counts else 1) for e in entries)
     return await rows.later(tx, node, ordered)
+
+
+async def held(tx: Tx, node: int, entries: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Which of the entries (account_id, id) are claimed by `node`. What is just being claimed for it is waited for."""
+    if not await nodes.lock(tx, node):
+        return set()
+    found: set[tuple[int, int]] = set()
+    for account_id, ids in sorted(_by_account(entries).items()):
+        found |= {(account_id, entry_id) for entry_id in await rows.held(tx, account_id, node, sorted(ids))}
+    return found
+
+
+def _by_account(entries: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    by_account: dict[int, list[int]] = {}
+    for account_id, entry_id in entries:
+        by_account.setdefault(account_id, []).append(entry_id)
+    return by_account
 
 
 async def hasten(tx: Tx, account_id: int, entry_id: int, due_us: int) -> None:

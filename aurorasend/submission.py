@@ -1,6 +1,6 @@
 """accept(): the one way in. HTTP, SMTP, address-list sends and the console all end here (design invariant 1).
 
-Called by api.mail and api.calendar. Calls event (the request event), queue (put), list_send, calendar and store.
+Called by api.mail and api.calendar. Calls charge, handover, event (the request event), queue (put), list_send, calendar, store.
 Always: submission, bodies, recipients, queue entries, quota and the `request` event are one transaction, and
 success is answered only when it is durable. Many requests share it: what arrives while one batch commits is the next.
 """
@@ -24,7 +24,7 @@ from aurorasend.codes import Code, Refused, Unavailable
 from aurorasend.config import Settings
 from aurorasend.content import CHUNK, Target, chunks
 from aurorasend.event import record
-from aurorasend.handover import Handover, Mails
+from aurorasend.handover import Buried, Handover, Mails
 from aurorasend.ids import Ids
 from aurorasend.intake import Accepted, Placed, Prepared, Submission, scope_of
 from aurorasend.list_send import Begun
@@ -45,11 +45,10 @@ Verdict = Accepted | Refused
 
 
 class _Stored(msgspec.Struct, frozen=True):
-    """What the transaction has done: a verdict for each, what it took, and whether that is claimed where it has places."""
+    """What the transaction has done: a verdict for each, and what it took."""
 
     verdicts: list[Verdict]
     taken: list[Placed]
-    is_claimed: bool
 
 
 def _verdict(known: tuple[bytes, bytes], content_hash: bytes) -> Verdict:
@@ -203,8 +202,8 @@ class Submissions:
             stored = await self._accepted(batch)
         except Unavailable as error:
             log.warning("%d submissions refused, the store is away: %s", len(batch), error)
-            self._handover.give_back([one.mails for one in batch], is_doubtful=True)
-            stored = _Stored([Refused(Code.SEND_FAILED)] * len(batch), [], False)
+            self._handover.begin([(one.mails, None) for one in batch if one.mails.places], others=False, is_doubtful=True)
+            stored = None
         except Exception as error:
             self._handover.give_back([one.mails for one in batch])
             if len(batch) == 1:
@@ -213,24 +212,28 @@ class Submissions:
                 for prepared in batch:
                     await self._accept_batch([prepared])
             return
-        else:
+        for number, prepared in enumerate(batch):
+            _answer(prepared, stored.verdicts[number] if stored else Refused(Code.SEND_FAILED))
+        if stored:
             self._begin_all(batch, stored)
-        for prepared, verdict in zip(batch, stored.verdicts, strict=True):
-            _answer(prepared, verdict)
 
     def _begin_all(self, batch: Sequence[Prepared], stored: _Stored) -> None:
-        claimed = {one.prepared.id for one in stored.taken} if stored.is_claimed else set()
-        self._handover.give_back([prepared.mails for prepared in batch if prepared.id not in claimed])
+        taken = {one.prepared.id for one in stored.taken}
+        self._handover.give_back([prepared.mails for prepared in batch if prepared.id not in taken])
         others = any(one.lists or len(one.prepared.mails.places) < len(one.prepared.mails.targets) for one in stored.taken)
         fresh = [(one.prepared.mails, one.known) for one in stored.taken if one.prepared.mails.places]
         self._handover.begin(fresh, others=others)
 
     async def _accepted(self, batch: list[Prepared]) -> _Stored:
         """Mostly nobody meets a limit, and all are counted at the end; when somebody does, each is charged by itself."""
-        try:
-            return await self._store.write(lambda tx: self._accept_all(tx, batch, each=False))
-        except Overrun:
-            return await self._store.write(lambda tx: self._accept_all(tx, batch, each=True))
+        each = False
+        while True:
+            try:
+                return await self._store.write(lambda tx, each=each: self._accept_all(tx, batch, each=each))  # type: ignore[misc]
+            except Overrun:
+                each = True
+            except Buried:
+                self._handover.give_back([one.mails for one in batch])
 
     async def _accept_all(self, tx: Tx, batch: list[Prepared], *, each: bool) -> _Stored:
         """The transaction. The order of its checks is conventions.md §11, steps 8-13. Raises Overrun unless `each`."""
@@ -254,7 +257,7 @@ class Submissions:
         for one in [one for one in placed if one.prepared.id in verdicts]:
             if invite := one.prepared.submission.invite:
                 await calendar.give_back(tx, one.prepared.submission.caller.account.id, invite, one.prepared.created)
-        return _Stored([verdicts.get(prepared.id) or Accepted(prepared.info) for prepared in batch], *stored)
+        return _Stored([verdicts.get(prepared.id) or Accepted(prepared.info) for prepared in batch], stored)
 
     async def _repeated(self, tx: Tx, prepared: Prepared) -> Verdict | None:
         """mail.md §9.5: the first answer again, 40000, or None for a first request, which is remembered."""
@@ -305,13 +308,11 @@ class Submissions:
                     verdicts[one.prepared.id] = refused
         return [one for one in placed if one.prepared.id not in verdicts]
 
-    async def _write(self, tx: Tx, taken: list[Placed]) -> tuple[list[Placed], bool]:
+    async def _write(self, tx: Tx, taken: list[Placed]) -> list[Placed]:
         """Step 14: everything of everyone, table by table. The labels come first: they may be new. Returns all with their
-        labels, and whether those with places are claimed."""
+        labels."""
         labelled = await _with_labels(tx, taken)
         plain = [one for one in labelled if not one.lists]
-        mails = [one.prepared.mails for one in plain]
-        until_us = await self._handover.until(tx, mails)
         await rows.add_submissions(tx, [row for one in labelled for row in one.submission_rows()])
         await rows.add_content(tx, [row for one in labelled for row in one.prepared.content_rows])
         for one in labelled:
@@ -321,9 +322,9 @@ class Submissions:
         for one in [one for one in labelled if one.lists]:
             await _add_list_sends(tx, one)
         await rows.add_recipients(tx, [row for one in plain for row in one.prepared.recipient_rows()])
-        await put(tx, [work for each in mails for work in self._handover.works(each, until_us)])
+        await put(tx, self._handover.works(tx, [one.prepared.mails for one in plain]))
         await record(tx, [one.request_event() for one in plain])
-        return labelled, until_us is not None
+        return labelled
 
 
 def _answer(prepared: Prepared, verdict: Verdict | Exception) -> None:

@@ -190,7 +190,7 @@ class Delivery:
     idle_timeout: timedelta = setting(DURATION, "10s", "How long a connection without mail is kept for the next one.")
 
     def mail_lane(self, domain: str, spread: int) -> str:
-        """The queue's lane of mail to `domain`, one of its lanes: by `spread`."""
+        """The queue's lane of mail to `domain`. Where it may be in several, `spread` tells which."""
         lanes = self.mail_lanes(domain)
         return lanes[spread % len(lanes)]
 

@@ -191,9 +191,8 @@ async def refund(tx: Tx, account_id: int, mails: int) -> None:
 
 
 async def add_to_quota(tx: Tx, account_id: int, day: str, recipients: int) -> int:
-    """Count `recipients` of the day; how many they are by now. What waits goes to the server with it."""
-    row = await tx.answer(_ADD_QUOTA, account_id, day, recipients)
-    assert row is not None
+    """Count `recipients` of the day; how many they are by now. What waits goes on waiting."""
+    (row,) = await tx.beside(_ADD_QUOTA, account_id, day, recipients)
     return int(row[0])
 
 

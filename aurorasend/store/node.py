@@ -8,6 +8,10 @@ _ALIVE = Statement(
     sqlite="SELECT 1 FROM node WHERE id = $1 AND until > 0",
     postgres="SELECT 1 FROM node WHERE id = $1 AND until > 0 FOR SHARE",  # a burial waits until this transaction ends
 )
+_LOCK = Statement(
+    sqlite="SELECT 1 FROM node WHERE id = $1 AND until > 0",
+    postgres="SELECT 1 FROM node WHERE id = $1 AND until > 0 FOR NO KEY UPDATE",
+)
 _SHARE = Statement("SELECT (SELECT count(*) FROM node WHERE until > $1 AND delivers = 1), (SELECT count(DISTINCT lane) FROM ready)")
 _DEAD = Statement("SELECT id FROM node WHERE until > 0 AND until <= $1")
 _OF_HOST = Statement("SELECT id FROM node WHERE until > 0 AND host = $1")
@@ -36,6 +40,16 @@ async def keep(tx: Tx, node: int, until_us: int) -> bool:
 async def is_alive(tx: Tx, node: int) -> bool:
     """False when `node` was buried. On PostgreSQL nobody can do that before this transaction ends."""
     return await tx.row(_ALIVE, node) is not None
+
+
+async def is_alive_then(tx: Tx, node: int) -> bool:
+    """The same, of a transaction that has nothing more to do: asked with what it has written and not sent yet."""
+    return await tx.answer(_ALIVE, node) is not None
+
+
+async def lock(tx: Tx, node: int) -> bool:
+    """False when `node` was buried. Waits until transactions that asked whether it is alive have ended."""
+    return await tx.row(_LOCK, node) is not None
 
 
 async def share(tx: Tx, now_us: int) -> tuple[int, int]:

@@ -28,7 +28,10 @@ SESSION = {"synchronous_commit": "on", "application_name": "aurorasend", "jit": 
 READING = {"default_transaction_read_only": "on"}
 # A plan that was made when a table was small reads it whole each time, until the server has analyzed it: a minute or more in
 # which it grows. All that is written is found by an index.
-WRITING = {"enable_seqscan": "off"}
+#
+# Who stands still within a transaction, or is cut off, keeps rows locked for the others: the server ends it, before the lease of
+# its node ends; and nobody waits for a lock longer than that.
+WRITING = {"enable_seqscan": "off", "idle_in_transaction_session_timeout": "10s", "lock_timeout": "10s"}
 _NUMBERED = re.compile(r"\$(\d+)")
 REPEATS = 5  # how often a unit is run again
 
@@ -47,6 +50,8 @@ _AWAY = (
     asyncpg.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.PostgresIOError,
     asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 

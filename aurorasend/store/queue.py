@@ -59,6 +59,7 @@ _LOCK_HINTS = _of_given("SELECT lane, account_id, priority FROM ready WHERE", ' 
 _DROP_HINTS = _of_given(f"DELETE FROM ready WHERE NOT EXISTS (SELECT 1 {_WAITING}) AND")
 _SET_HINTS = _of_given(f"UPDATE ready SET next_due = (SELECT min(due) {_WAITING}) WHERE EXISTS (SELECT 1 {_WAITING}) AND")
 _FINISH = Statement("DELETE FROM work WHERE account_id = $1 AND lease = $2 AND id IN ids($3) RETURNING id")
+_HELD = Statement("SELECT id FROM work WHERE account_id = $1 AND lease = $2 AND id IN ids($3)")
 _LATER = Statement(
     "UPDATE work SET due = $4, lease = 0, tries = tries - $5 WHERE account_id = $1 AND lease = $2 AND id = $3 RETURNING lane, priority"
 )
@@ -135,6 +136,11 @@ async def refresh(tx: Tx, keys: Sequence[tuple[str, int, int]]) -> None:
 async def finish(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[int]:
     """Remove what is final; returns the ids that were still leased by `node`."""
     return {row[0] for row in await tx.rows(_FINISH, account_id, node, tx.many(ids))}
+
+
+async def held(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[int]:
+    """Which of `ids` are leased by `node`."""
+    return {row[0] for row in await tx.rows(_HELD, account_id, node, tx.many(ids))}
 
 
 async def later(tx: Tx, node: int, entries: Iterable[tuple[int, int, int, int]]) -> set[tuple[int, int]]:

@@ -57,9 +57,10 @@ class Hot(IntEnum):
     """Rows that many transactions change, in the order in which each changes them: last of all, so that nobody waits
     for them long, and always in this order, so that no two wait for each other."""
 
-    COUNTERS = 1
-    HINTS = 2
-    QUOTA = 3
+    QUOTA = 1
+    COUNTERS = 2
+    HINTS = 3
+    NODE = 4
 
 
 class Tx(Protocol):
@@ -80,10 +81,10 @@ class Tx(Protocol):
         """The same change for each row of arguments."""
 
     async def answer(self, sql: Statement, *args: Any) -> Row | None:
-        """As `row`, of a change with RETURNING of rows that nothing which waits writes: on PostgreSQL that goes along with it."""
+        """As `row`, of rows that nothing which waits writes: on PostgreSQL that goes along with it, and is done after it."""
 
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
-        """All rows of a SELECT of what this transaction does not change: what waits goes on waiting."""
+        """As `rows`, of rows that nothing which waits writes, and which goes on waiting."""
 
     # On PostgreSQL the following wait, and go to the server together with the next statement that is asked something back,
     # or at the end: what they break is told then.

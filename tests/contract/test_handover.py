@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from aurorasend import queue
+from aurorasend import dispatch, queue
 from aurorasend.clock import HOUR, MINUTE, SECOND
 from aurorasend.codes import Unavailable
 from aurorasend.config import load
 from aurorasend.content import Content, Mailbox, Target
 from aurorasend.event import Origin
-from aurorasend.handover import Handover, Mails
+from aurorasend.handover import Buried, Handover, Mails
 from aurorasend.lanes import Place
 from aurorasend.letters import Known, Submitted
 from aurorasend.quiet import NEVER
@@ -40,22 +40,15 @@ class Way:
         self.handover.reserve([mails])
         return mails
 
-    async def put(self, tx: Tx, mails: Mails) -> int | None:
-        until_us = await self.handover.until(tx, [mails])
-        await queue.put(tx, self.handover.works(mails, until_us))
-        return until_us
+    async def put(self, tx: Tx, mails: Mails) -> None:
+        await queue.put(tx, self.handover.works(tx, [mails]))
 
     async def accept(self, ids: Sequence[int]) -> Sequence[Place]:
         """As submission does it; the places that there were."""
         mails = self.reserve(ids)
         places = mails.places
-        until_us = await self.store.write(lambda tx: self.put(tx, mails))
-        if until_us is None:
-            self.handover.give_back([mails])
-        else:
-            self.handover.begin([(mails, KNOWN)], others=False)
-        if until_us is None or len(mails.places) < len(ids):
-            self.node.wake.work_added()
+        await self.store.write(lambda tx: self.put(tx, mails))
+        self.handover.begin([(mails, KNOWN)], others=len(places) < len(ids))
         return places
 
     async def entries(self) -> list[Row]:
@@ -127,7 +120,7 @@ async def test_whoever_buries_the_node_gives_it_back(store: Store, tmp_path: Pat
             crew.load_waits.set()
 
 
-async def test_a_node_that_was_buried_stores_it_for_others(store: Store, tmp_path: Path) -> None:
+async def test_a_node_that_was_buried_claims_nothing(store: Store, tmp_path: Path) -> None:
     crew = Notes()
     async with dispatching(store, tmp_path, crew) as node:
         way = Way(node, store, tmp_path)
@@ -136,26 +129,59 @@ async def test_a_node_that_was_buried_stores_it_for_others(store: Store, tmp_pat
             mails = way.reserve([10])
             assert len(mails.places) == 1
             await store.write(lambda tx: nodes.bury(tx, node.membership.worker, CLOCK.now_us()))
-            assert await store.write(lambda tx: way.put(tx, mails)) is None
+            with pytest.raises(Buried):
+                await store.write(lambda tx: way.put(tx, mails))
+            assert await way.entries() == []
             way.handover.give_back([mails])
+            await store.write(lambda tx: way.put(tx, mails))
             assert [(tries, lease) for *_, tries, lease in await way.entries()] == [(0, 0)]
             assert [due for _, due in await store.read(lambda tx: tx.rows(HINTS)) if due <= CLOCK.now_us()]
     assert 10 not in crew.tried
 
 
-async def test_f24_what_an_unconfirmed_acceptance_claimed_comes_back(store: Store, tmp_path: Path) -> None:
-    """The answer to the commit was lost: it is due again once nothing is under way."""
+async def test_f24_what_an_unconfirmed_acceptance_claimed_is_looked_for(store: Store, tmp_path: Path) -> None:
+    """The answer to the commit was lost. Another one, which failed, left nothing; something else is under way all the time."""
     crew = Notes()
     async with dispatching(store, tmp_path, crew) as node:
         way = Way(node, store, tmp_path)
         await way.have_lanes()
-        mails = way.reserve([10, 11])
-        assert await store.write(lambda tx: way.put(tx, mails)) is not None
-        way.handover.give_back([mails], is_doubtful=True)
-        assert not way.reserve([12]).places
-        node.wake.work_here()
-        await until(is_tried(crew, {10, 11}))
-    assert sorted(crew.tried) == [1, 2, 10, 11]
+        crew.stalled[9] = asyncio.Event()
+        await way.accept([9])
+        stored, failed = way.reserve([10, 11]), way.reserve([12, 13])
+        assert len(stored.places) == len(failed.places) == 2
+        await store.write(lambda tx: way.put(tx, stored))
+        way.handover.begin([(stored, None), (failed, None)], others=False, is_doubtful=True)
+        await until(is_tried(crew, {9, 10, 11}))
+
+        async def is_settled() -> bool:
+            return sum(lane.busy for lane in node.lanes) == 1
+
+        await until(is_settled)
+        assert [(entry, tries) for entry, _, _, tries, _ in await way.entries()] == [(9, 1)]
+        crew.stalled[9].set()
+    assert sorted(crew.tried) == [1, 2, 9, 10, 11]
+
+
+async def test_it_is_looked_for_until_the_store_answers(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "RETRY_S", 0.05)
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        mails = way.reserve([10])
+        await store.write(lambda tx: way.put(tx, mails))
+        held, away = queue.held, [1, 1]
+
+        async def later(tx: Tx, worker: int, ids: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+            if away:
+                away.pop()
+                raise Unavailable("away")
+            return await held(tx, worker, ids)
+
+        monkeypatch.setattr(queue, "held", later)
+        way.handover.begin([(mails, None)], others=False, is_doubtful=True)
+        await until(is_tried(crew, {10}))
+        assert not away
 
 
 async def test_it_is_put_off_when_it_cannot_be_loaded(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

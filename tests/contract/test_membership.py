@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 import pytest
 
-from aurorasend.clock import HOUR, SystemClock
+from aurorasend.clock import HOUR, SECOND, SystemClock
 from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
+from aurorasend.store import node as nodes
+from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.tx import Engine, Statement, Store, Unit
 from tests.open_files import open_files
+from tests.postgres import Server
 
 T = TypeVar("T")
 
@@ -186,3 +190,29 @@ async def test_a_lock_file_that_cannot_be_looked_at_keeps_nobody_from_starting(s
     await second.join()
     assert await live(store) == [1, 2]
     await second.leave()
+
+
+async def test_who_stands_still_in_a_transaction_costs_no_other_its_lease(postgres: Server, tmp_path: Path) -> None:
+    """It has asked whether it is alive, and not committed: its burial waits for that, and nothing else does."""
+    url = postgres.create("still", "migrated")
+    store = PostgresStore(url, SystemClock())
+    still, other = (Membership(store, SystemClock(), tmp_path / name, SECOND, delivers=True) for name in ("one", "two"))
+    await still.join()
+    assert still._keeper is not None
+    still._keeper.cancel()
+    connection = await asyncpg.connect(url)
+    await connection.execute("BEGIN")
+    await connection.fetch("SELECT 1 FROM node WHERE id = $1 FOR SHARE", still.worker)
+    await other.join()
+    for _ in range(30):
+        await asyncio.sleep(0.1)
+        assert other.alive
+        assert await asyncio.wait_for(store.write(lambda tx: nodes.is_alive(tx, other.worker)), 1)
+    assert await live(store) == [still.worker, other.worker]
+    await connection.execute("ROLLBACK")
+    async with asyncio.timeout(5):
+        while await live(store) != [other.worker]:  # noqa: ASYNC110 a beat changes it
+            await asyncio.sleep(0.02)
+    await connection.close()
+    await other.leave()
+    await store.close()

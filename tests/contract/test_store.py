@@ -16,7 +16,7 @@ import pytest
 from aurorasend.clock import SystemClock
 from aurorasend.codes import Unavailable
 from aurorasend.store.migrate import migrate
-from aurorasend.store.postgres import PostgresStore
+from aurorasend.store.postgres import WRITING, PostgresStore
 from aurorasend.store.schema import meta, sequence
 from aurorasend.store.sqlite import SqliteStore
 from aurorasend.store.tx import Hot, Row, Statement, Store, Tx, merging
@@ -235,6 +235,34 @@ async def test_changes_of_all_kinds_are_done_by_the_time_that_something_is_asked
     await store.write(unit)
     assert told == [[("a", "3"), ("b", "2"), ("d", "1")], [(7,), (1,)]]
     assert [await value(store, key) for key in "abcd"] == ["3", None, None, None]
+
+
+async def test_postgresql_ends_who_stands_still_and_who_waits_for_a_lock(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they had is free for the others then, and they can go on."""
+    monkeypatch.setitem(WRITING, "idle_in_transaction_session_timeout", "500ms")
+    monkeypatch.setitem(WRITING, "lock_timeout", "50ms")
+    store = PostgresStore(postgres.create("stands", "migrated"), SystemClock())
+    await store.write(lambda tx: tx.run(PUT, "a", "1"))
+    go_on = asyncio.Event()
+
+    async def standing(tx: Tx) -> None:
+        await tx.run(SET, "a", "2")
+        await go_on.wait()
+        await tx.run(SET, "a", "3")
+
+    stands = asyncio.create_task(store.write(standing))
+    await asyncio.sleep(0.05)
+    with pytest.raises(Unavailable):
+        await store.write(lambda tx: tx.run(SET, "a", "4"))
+    await asyncio.sleep(0.6)
+    assert await store.write(lambda tx: tx.run(SET, "a", "5")) == 1
+    go_on.set()
+    with pytest.raises(Unavailable):
+        await stands
+    assert await value(store, "a") == "5"
+    await store.close()
 
 
 async def test_what_goes_to_postgresql_together_is_done_in_its_order(postgres: Server) -> None:

@@ -2,16 +2,20 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from aurorasend import lanes as module
 from aurorasend.clock import ManualClock
+from aurorasend.dispatch import Dispatcher, Result
 from aurorasend.lanes import KEPT_FREE, Entry, Lanes, Place, Sizes
 from aurorasend.membership import Membership
 from aurorasend.queue import Claimed, Key, Kind, Priority
+from aurorasend.store.tx import Store
+from aurorasend.wake import Alone, Wake
 
 TRIGGER, BATCH = Priority.TRIGGER, Priority.BATCH
 HELD = Key("held", 1, TRIGGER)
@@ -32,7 +36,8 @@ class World:
         self.lanes.attach(self._begin)
         self.turn([HELD], entries=0)
 
-    def _begin(self, entries: Sequence[Entry]) -> None:
+    def _begin(self, entries: Sequence[Entry], is_doubtful: bool) -> None:
+        assert not is_doubtful
         self.begun += entries
 
     def turn(self, keys: Sequence[Key], entries: int) -> None:
@@ -91,10 +96,32 @@ async def test_an_account_that_finds_no_room_is_not_passed_by_another(world: Wor
 
 async def test_more_lanes_than_are_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEYS", 2)
-    world.turn([Key("one", 1, TRIGGER), Key("two", 1, TRIGGER)], entries=0)
-    assert not world.lanes.open
+    world.turn([Key("one", 1, BATCH), Key("two", 1, BATCH)], entries=0)
+    assert world.reserve(1) == []
     world.turn([], entries=0)
-    assert world.lanes.open
+    assert len(world.reserve(1)) == 1
+
+
+async def test_a_lane_that_finds_no_room_is_not_passed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trigger mail goes on when it is batch mail that found none."""
+    monkeypatch.setattr(module, "IN_FLIGHT", KEPT_FREE + 2)
+    places = world.reserve(2, priority=BATCH)
+    world.turn([Key("other", 1, BATCH)], entries=0)
+    for place in places:
+        world.lanes.give_back(place)
+    assert world.reserve(1, priority=BATCH) == []
+    assert len(world.reserve(1)) == 1
+    world.turn([Key("other", 1, BATCH)], entries=0)
+    assert len(world.reserve(1, priority=BATCH)) == 1
+
+
+async def test_what_is_being_claimed_is_under_way(world: World) -> None:
+    world.lanes.begin_turn()
+    chosen = world.lanes.choose([HELD])
+    assert [count for _, count, _ in chosen] == [3]
+    assert world.reserve(1) == []
+    world.lanes.missed(chosen)
+    assert len(world.reserve(5)) == 3
 
 
 async def test_bulk_mail_leaves_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +181,7 @@ async def test_an_earlier_doubt_stays(world: World) -> None:
 
 async def test_what_is_used_is_tried_and_held(world: World) -> None:
     (place,) = world.reserve(1)
-    world.lanes.use([(place, claimed(5), None)])
+    world.lanes.use([(place, claimed(5), None)], is_doubtful=False)
     assert world.begun == [Entry(place.lane, TRIGGER, claimed(5))]
     assert list(place.lane.held) == [(1, 5)]
     assert HELD in place.lane.touched
@@ -168,7 +195,7 @@ async def test_what_was_stored_under_a_lost_lease_is_left(world: World) -> None:
     (place,) = world.reserve(1)
     world.member.worker = 8
     world.lanes.begin_turn()
-    world.lanes.use([(place, claimed(5), None)])
+    world.lanes.use([(place, claimed(5), None)], is_doubtful=False)
     assert world.begun == []
     world.lanes.give_back(place)
     assert not world.lanes.busy
@@ -176,3 +203,27 @@ async def test_what_was_stored_under_a_lost_lease_is_left(world: World) -> None:
     assert world.lanes.busy
 
 
+
+
+class Crew:
+    def __init__(self) -> None:
+        self.tried: list[Claimed] = []
+
+    async def attempt(self, one: Claimed) -> Result:
+        self.tried.append(one)
+        return Result(one, None, None)
+
+
+async def test_a_runner_of_a_lost_lease_tries_nothing_under_the_next_one(world: World) -> None:
+    """The load ends and the turn that notices begins before the runner does."""
+    crew: Any = Crew()
+    member = cast(Membership, world.member)
+    dispatcher = Dispatcher(cast(Store, None), ManualClock(), Wake(Alone()), member, {Kind.MAIL: crew}, world.lanes)
+    (place,) = world.reserve(1)
+    world.member.worker = 8
+    place.lane.pending[TRIGGER] = deque([(crew, claimed(7), claimed(7))])
+    dispatcher._add_runners(place.lane)
+    world.lanes.begin_turn()
+    await asyncio.sleep(0.01)
+    assert crew.tried == []
+    assert dispatcher._runners == set()
