@@ -362,3 +362,7 @@ class Refused(Exception):
 
 class Unavailable(Exception):
     """Our store or network does not answer; the caller may repeat the request."""
+
+
+class Undone(Unavailable):
+    """And surely nothing was changed."""

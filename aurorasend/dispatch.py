@@ -19,7 +19,7 @@ import msgspec
 from aurorasend import queue
 from aurorasend.busy import while_busy
 from aurorasend.clock import HOUR, SECOND, Clock
-from aurorasend.codes import Unavailable
+from aurorasend.codes import Unavailable, Undone
 from aurorasend.lanes import KEYS, Entry, Lane, Lanes
 from aurorasend.membership import Membership
 from aurorasend.queue import Claimed, Kind, Later, Taken, Wanted
@@ -151,9 +151,10 @@ class Dispatcher:
         if chosen or idle:
             try:
                 claimed = await self._store.write(lambda tx: self._claim(tx, chosen, idle, worker))
-            except BaseException:
+            except BaseException as error:
                 lanes.missed(chosen)
-                lanes.doubt()
+                if not isinstance(error, Undone):
+                    lanes.doubt()
                 raise
             lanes.gave_up(idle)
         await self._load_all(lanes.took(keys, chosen, claimed))
@@ -198,7 +199,12 @@ class Dispatcher:
         while not self._draining and self._lanes.is_ours(entries[0].lane):
             try:
                 found = await self._store.write(lambda tx: queue.held(tx, worker, ids))
-            except Unavailable:
+            except Unavailable as error:
+                log.warning("what was perhaps stored is not found yet, the store is away: %s", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            except Exception:  # given up they would be nobody's
+                log.exception("what was perhaps stored is not found yet")
                 await asyncio.sleep(RETRY_S)
                 continue
             for (lane, priority, claimed, _), key in zip(entries, ids, strict=True):

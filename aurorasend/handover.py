@@ -39,7 +39,7 @@ class Buried(Exception):
 
 async def _must_live(tx: Tx, workers: dict[int, int]) -> None:
     for worker in workers:
-        if not await nodes.is_alive_then(tx, worker):
+        if not await nodes.is_alive(tx, worker):
             raise Buried
 
 

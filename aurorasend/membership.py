@@ -132,10 +132,13 @@ class Membership:
         return True
 
     async def _keep(self) -> None:
+        usual_s = wait_s = self._lease_us / 1e6 / 4
         while True:
-            await asyncio.sleep(self._lease_us / 1e6 / 4)
+            await asyncio.sleep(wait_s)
+            wait_s = usual_s / 4  # when it fails
             try:
                 await self._beat()
+                wait_s = usual_s
             except Unavailable as error:
                 log.warning("lease not prolonged: %s", error)
             except Exception:  # nobody else would prolong it ever again
@@ -170,9 +173,11 @@ class Membership:
         for each in dead:
             now_us = self._clock.now_us()
             try:
-                await self._store.write(lambda tx, each=each, at=now_us: rows.bury(tx, each, at))  # type: ignore[misc]
+                await self._store.write(lambda tx, each=each, at=now_us: rows.bury_dead(tx, each, at))  # type: ignore[misc]
             except Unavailable as error:
                 log.warning("worker %d not buried: %s", each, error)
+            except Exception:  # the others shall be
+                log.exception("worker %d not buried", each)
 
 
 async def _prolong(tx: Tx, worker: int, now_us: int, until_us: int) -> tuple[bool, list[int]]:

@@ -20,7 +20,7 @@ from aurorasend.address import normalise
 from aurorasend.busy import while_busy
 from aurorasend.charge import Charges, Overrun
 from aurorasend.clock import Clock
-from aurorasend.codes import Code, Refused, Unavailable
+from aurorasend.codes import Code, Refused, Unavailable, Undone
 from aurorasend.config import Settings
 from aurorasend.content import CHUNK, Target, chunks
 from aurorasend.event import record
@@ -202,7 +202,10 @@ class Submissions:
             stored = await self._accepted(batch)
         except Unavailable as error:
             log.warning("%d submissions refused, the store is away: %s", len(batch), error)
-            self._handover.begin([(one.mails, None) for one in batch if one.mails.places], others=False, is_doubtful=True)
+            if isinstance(error, Undone):
+                self._handover.give_back([one.mails for one in batch])
+            else:
+                self._handover.begin([(one.mails, None) for one in batch if one.mails.places], others=True, is_doubtful=True)
             stored = None
         except Exception as error:
             self._handover.give_back([one.mails for one in batch])

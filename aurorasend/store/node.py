@@ -16,6 +16,7 @@ _SHARE = Statement("SELECT (SELECT count(*) FROM node WHERE until > $1 AND deliv
 _DEAD = Statement("SELECT id FROM node WHERE until > 0 AND until <= $1")
 _OF_HOST = Statement("SELECT id FROM node WHERE until > 0 AND host = $1")
 _BURY = Statement("UPDATE node SET until = 0 WHERE id = $1 AND until > 0")
+_BURY_DEAD = Statement("UPDATE node SET until = 0 WHERE id = $1 AND until > 0 AND until <= $2")
 _LANES = Statement("SELECT name FROM lane WHERE node = $1")
 _KEYS = Statement("SELECT account_id, priority FROM ready WHERE lane = $1")
 _RETURN = Statement(
@@ -42,11 +43,6 @@ async def is_alive(tx: Tx, node: int) -> bool:
     return await tx.row(_ALIVE, node) is not None
 
 
-async def is_alive_then(tx: Tx, node: int) -> bool:
-    """The same, of a transaction that has nothing more to do: asked with what it has written and not sent yet."""
-    return await tx.answer(_ALIVE, node) is not None
-
-
 async def lock(tx: Tx, node: int) -> bool:
     """False when `node` was buried. Waits until transactions that asked whether it is alive have ended."""
     return await tx.row(_LOCK, node) is not None
@@ -69,10 +65,17 @@ async def of_host(tx: Tx, host: str) -> list[int]:
     return [row[0] for row in await tx.rows(_OF_HOST, host)]
 
 
+async def bury_dead(tx: Tx, node: int, now_us: int) -> bool:
+    """Bury `node` if its lease has ended by now. False when it was prolonged, or another buried it before."""
+    return await tx.run(_BURY_DEAD, node, now_us) == 1 and await _give_back(tx, node, now_us)
+
+
 async def bury(tx: Tx, node: int, now_us: int) -> bool:
-    """Give back all that `node` had leased. False when another did it before."""
-    if await tx.run(_BURY, node) == 0:
-        return False
+    """Give back all that `node` had leased, however long it would have lasted. False when another did it before."""
+    return await tx.run(_BURY, node) == 1 and await _give_back(tx, node, now_us)
+
+
+async def _give_back(tx: Tx, node: int, now_us: int) -> bool:
     for (lane,) in await tx.rows(_LANES, node):
         for account_id, priority in await tx.rows(_KEYS, lane):
             await tx.run(_RETURN, lane, account_id, priority, now_us, node)

@@ -15,7 +15,7 @@ import asyncpg
 from sqlalchemy import Table
 
 from aurorasend.clock import Clock
-from aurorasend.codes import Unavailable
+from aurorasend.codes import Unavailable, Undone
 from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, arrays, complete, update_text
 
 T = TypeVar("T")
@@ -29,8 +29,8 @@ READING = {"default_transaction_read_only": "on"}
 # A plan that was made when a table was small reads it whole each time, until the server has analyzed it: a minute or more in
 # which it grows. All that is written is found by an index.
 #
-# Who stands still within a transaction, or is cut off, keeps rows locked for the others: the server ends it, before the lease of
-# its node ends; and nobody waits for a lock longer than that.
+# Who stands still within a transaction, or is cut off, keeps rows locked for the others: the server ends it, with the usual
+# settings before the lease of its node does; and nobody waits for a lock longer than that.
 WRITING = {"enable_seqscan": "off", "idle_in_transaction_session_timeout": "10s", "lock_timeout": "10s"}
 _NUMBERED = re.compile(r"\$(\d+)")
 REPEATS = 5  # how often a unit is run again
@@ -71,8 +71,8 @@ class Part(NamedTuple):
 
 
 class PostgresTx(Common):
-    """What is asked nothing back waits for the next statement that is, and goes ahead of it together, in one statement (with
-    `answer` along with it): every statement is a round trip, which costs more than its rows do. All parts see the store as it was before them, so who writes
+    """What is asked nothing back waits for the next statement that is, and goes ahead of it together, in one statement: every
+    statement is a round trip, which costs more than its rows do. All parts see the store as it was before them, so who writes
     what a waiting part has written comes after it."""
 
     engine: Engine = "postgres"
@@ -101,11 +101,6 @@ class PostgresTx(Common):
         await self.flush()
         await self._connection.executemany(sql.postgres, rows)
 
-    async def answer(self, sql: Statement, *args: Any) -> Row | None:
-        self._waiting = {Part(None, statement=sql): [args], **self._waiting}
-        record = await self._connection.fetchrow(*self._gone())
-        return None if record is None else tuple(record)
-
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
         return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
 
@@ -131,11 +126,8 @@ class PostgresTx(Common):
 
     async def flush(self) -> None:
         """Run what waits."""
-        if self._waiting:
-            await self._connection.execute(*self._gone())
-
-    def _gone(self) -> tuple[Any, ...]:
-        """What waited, as a statement and its arguments. It answers what its first part returns."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, {}
         parts = tuple(waiting)
         if parts not in self._texts:
@@ -143,7 +135,7 @@ class PostgresTx(Common):
         arguments: list[Any] = []
         for part, rows in waiting.items():
             arguments += rows[0] if part.statement else (list(column) for column in zip(*rows, strict=True))
-        return (self._texts[parts], *arguments)
+        await self._connection.execute(self._texts[parts], *arguments)
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         return list(values)
@@ -175,6 +167,7 @@ class PostgresStore:
 
     async def _run(self, unit: Unit[T], *, readonly: bool) -> T:
         for repeat in range(REPEATS + 1):
+            is_complete = False
             try:
                 pool = self._pools.get(readonly) or await self._open(readonly=readonly)
                 connection = await pool.acquire(timeout=ACQUIRE_S)
@@ -185,6 +178,7 @@ class PostgresStore:
                     async with connection.transaction():
                         result = await complete(unit, tx, tx)
                         await tx.flush()
+                        is_complete = True
                     return result
                 finally:
                     await _give_back(pool, connection)
@@ -195,9 +189,10 @@ class PostgresStore:
                 if readonly:
                     raise
                 await pool.expire_connections()  # the next ones may lead to the server that took over
-                raise Unavailable(f"postgres takes no writes: {error}") from error
+                raise Undone(f"postgres takes no writes: {error}") from error
             except _AWAY as error:
-                raise Unavailable(f"postgres: {type(error).__name__}: {error}") from error
+                kind = Unavailable if is_complete else Undone
+                raise kind(f"postgres: {type(error).__name__}: {error}") from error
         raise AssertionError("the last repeat returns or raises")
 
     async def _open(self, *, readonly: bool) -> Any:

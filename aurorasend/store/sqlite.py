@@ -63,9 +63,6 @@ class SqliteTx(Common):
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
         self._connection.executemany(sql.sqlite, rows)
 
-    async def answer(self, sql: Statement, *args: Any) -> Row | None:
-        return await self.row(sql, *args)
-
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
         return await self.rows(sql, *args)
 

@@ -80,9 +80,6 @@ class Tx(Protocol):
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
         """The same change for each row of arguments."""
 
-    async def answer(self, sql: Statement, *args: Any) -> Row | None:
-        """As `row`, of rows that nothing which waits writes: on PostgreSQL that goes along with it, and is done after it."""
-
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
         """As `rows`, of rows that nothing which waits writes, and which goes on waiting."""
 
@@ -120,8 +117,8 @@ Write = Callable[[Tx, dict[Any, int]], Coroutine[Any, Any, None]]
 
 
 class Store(Protocol):
-    """Raises Unavailable (codes) when the store cannot answer or its disk is full; nothing was changed then,
-    unless the connection broke during the commit, when it may have been."""
+    """Raises Unavailable (codes) when the store cannot answer or its disk is full; nothing was changed then, unless the
+    connection broke during the commit, when it may have been. Undone says that surely nothing was."""
 
     engine: Engine
 

@@ -163,6 +163,7 @@ async def test_f24_what_an_unconfirmed_acceptance_claimed_is_looked_for(store: S
 
 
 async def test_it_is_looked_for_until_the_store_answers(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or whatever it says: given up they would be nobody's."""
     monkeypatch.setattr(dispatch, "RETRY_S", 0.05)
     crew = Notes()
     async with dispatching(store, tmp_path, crew) as node:
@@ -170,12 +171,11 @@ async def test_it_is_looked_for_until_the_store_answers(store: Store, tmp_path: 
         await way.have_lanes()
         mails = way.reserve([10])
         await store.write(lambda tx: way.put(tx, mails))
-        held, away = queue.held, [1, 1]
+        held, away = queue.held, [Unavailable("away"), ValueError("not a store")]
 
         async def later(tx: Tx, worker: int, ids: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
             if away:
-                away.pop()
-                raise Unavailable("away")
+                raise away.pop()
             return await held(tx, worker, ids)
 
         monkeypatch.setattr(queue, "held", later)

@@ -17,13 +17,14 @@ from aurorasend.codes import Unavailable
 from aurorasend.membership import Membership
 from aurorasend.store import node as nodes
 from aurorasend.store.postgres import PostgresStore
-from aurorasend.store.tx import Engine, Statement, Store, Unit
+from aurorasend.store.tx import Engine, Statement, Store, Tx, Unit
 from tests.open_files import open_files
 from tests.postgres import Server
 
 T = TypeVar("T")
 
 LIVE = Statement("SELECT id FROM node WHERE until > 0 ORDER BY id")
+OVER = Statement("UPDATE node SET until = 1 WHERE id = $1")
 END = Statement("UPDATE node SET until = 0 WHERE id = $1")
 
 
@@ -190,6 +191,47 @@ async def test_a_lock_file_that_cannot_be_looked_at_keeps_nobody_from_starting(s
     await second.join()
     assert await live(store) == [1, 2]
     await second.leave()
+
+
+async def test_who_has_prolonged_a_lease_that_had_ended_is_not_buried(store: Store, tmp_path: Path) -> None:
+    """It was found dead before, and buried only then."""
+    one, other = (Membership(store, SystemClock(), tmp_path / name, HOUR, delivers=True) for name in ("one", "two"))
+    await one.join()
+    await other.join()
+    await store.write(lambda tx: tx.run(OVER, other.worker))
+    worker = other.worker
+    await other._beat()
+    await one._bury([worker])
+    assert await live(store) == [one.worker, worker]
+    await store.write(lambda tx: tx.run(OVER, worker))
+    await one._bury([worker])
+    assert await live(store) == [one.worker]
+    await one.leave()
+    await other.leave()
+
+
+async def test_who_cannot_be_buried_keeps_no_other_from_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes_here = [Membership(store, SystemClock(), tmp_path / str(n), HOUR, delivers=True) for n in range(3)]
+    for each in nodes_here:
+        await each.join()
+    one, first, second = nodes_here
+    bury = nodes.bury_dead
+
+    async def fails(tx: Tx, node: int, now_us: int) -> bool:
+        if node == first.worker:
+            raise ValueError("cannot be buried")
+        return await bury(tx, node, now_us)
+
+    monkeypatch.setattr(nodes, "bury_dead", fails)
+    for each in (first, second):
+        await store.write(lambda tx, worker=each.worker: tx.run(OVER, worker))  # type: ignore[misc]
+    await one._bury([first.worker, second.worker])
+    assert await live(store) == [one.worker, first.worker]
+    assert "not buried" in caplog.text
+    for each in nodes_here:
+        await each.leave()
 
 
 async def test_who_stands_still_in_a_transaction_costs_no_other_its_lease(postgres: Server, tmp_path: Path) -> None:

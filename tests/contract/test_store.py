@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from aurorasend.clock import SystemClock
-from aurorasend.codes import Unavailable
+from aurorasend.codes import Unavailable, Undone
 from aurorasend.store.migrate import migrate
 from aurorasend.store.postgres import WRITING, PostgresStore
 from aurorasend.store.schema import meta, sequence
@@ -254,12 +254,12 @@ async def test_postgresql_ends_who_stands_still_and_who_waits_for_a_lock(
 
     stands = asyncio.create_task(store.write(standing))
     await asyncio.sleep(0.05)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Undone):
         await store.write(lambda tx: tx.run(SET, "a", "4"))
     await asyncio.sleep(0.6)
     assert await store.write(lambda tx: tx.run(SET, "a", "5")) == 1
     go_on.set()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Undone):
         await stands
     assert await value(store, "a") == "5"
     await store.close()
@@ -278,26 +278,6 @@ async def test_what_goes_to_postgresql_together_is_done_in_its_order(postgres: S
     done = [await value(store, name) for name in names]
     await store.close()
     assert done == sorted(done) and len(set(done)) == len(names)
-
-
-async def test_an_answer_comes_with_what_waits(store: Store) -> None:
-    """Which fails with it."""
-    upsert = "INSERT INTO sequence (name, next) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET next = sequence.next + $2"
-    raised = Statement(f"{upsert} RETURNING next")
-
-    async def unit(tx: Tx, most: int = 12) -> list[Row | None]:
-        await tx.insert(meta, ("key", "value"), [(f"a{most}", "1"), (f"b{most}", "2")])
-        told = [await tx.answer(raised, "s", 7), await tx.answer(raised, "s", 5)]
-        if told[-1] is None or told[-1][0] > most:
-            raise ValueError("too many")
-        return told
-
-    assert await store.write(unit) == [(7,), (12,)]
-    assert [await value(store, key) for key in ("a12", "b12")] == ["1", "2"]
-    with pytest.raises(ValueError, match="too many"):
-        await store.write(lambda tx: unit(tx, 13))
-    assert await value(store, "a13") is None
-    assert await store.read(lambda tx: tx.row(NAMED, "s")) == (12,)
 
 
 async def test_a_look_beside_sees_what_was_there_and_holds_up_nothing(store: Store) -> None:

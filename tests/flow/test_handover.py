@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from aurorasend.intake import KNOWN_BYTES
 from aurorasend.letters import Known, Letters
 from aurorasend.simulator import Internet
 from aurorasend.store.tx import EVER
-from tests.running import LONG_LEASE, Place, Served, relayed, serving
+from tests.flow.test_unstored import FULL_DISK
+from tests.postgres import Server
+from tests.running import LONG_LEASE, Place, Served, bootstrapped, relayed, serving
 
 NEWS = "news@maillist.example.org"
 TO = ["ann@example.net", "bob@example.net"]
@@ -146,3 +149,22 @@ async def test_f21_who_is_woken(place: Place, internet: Internet, monkeypatch: p
         answer = await node.send("main.batch", to=NEWS, useAddressList="true")
         assert answer["statusCode"] == 40821 and len(woken) >= 3
         await node.settled()
+
+
+async def test_what_postgresql_surely_did_not_store_leaves_no_place_taken(
+    tmp_path: Path, postgres: Server, internet: Internet
+) -> None:
+    """And is not looked for, since it cannot be there."""
+    url = postgres.create("undone", "migrated")
+    await bootstrapped(tmp_path, url, ["main"])
+    async with serving(tmp_path, relayed(internet), url=url) as node:
+        lanes = node.running.node.submissions._handover._lanes
+        assert lanes is not None
+        await node.accepted()
+        await node.settled()
+        await node.change(FULL_DISK)
+        await node.change("CREATE TRIGGER away BEFORE INSERT ON recipient EXECUTE FUNCTION full_disk()")
+        lanes.attach(lambda *_: pytest.fail("it was handed over"))
+        assert (await node.send())["statusCode"] == 40901
+        assert not lanes.busy
+        assert lanes.doubt_since is None
