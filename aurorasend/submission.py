@@ -321,7 +321,8 @@ class Submissions:
         for one in labelled:
             staged = one.prepared.staged
             if staged and not await rows.unstage(tx, one.prepared.submission.caller.account.id, one.prepared.id):
-                raise Unavailable("content was swept before its mail was accepted")  # this process stood still for long
+                log.warning("content was swept before its mail was accepted")  # this process stood still for long
+                raise Refused(Code.SEND_FAILED)
         for one in [one for one in labelled if one.lists]:
             await _add_list_sends(tx, one)
         await rows.add_recipients(tx, [row for one in plain for row in one.prepared.recipient_rows()])

@@ -65,7 +65,7 @@ async def test_f24_a_stalled_attempt_does_not_keep_a_lane_of_a_lost_claim(
 ) -> None:
     """The lost claim leased a lane. Claims wait for what is under way, but not for ever: then mail of that lane goes on,
     and what the lost claim took comes back when nothing is under way."""
-    monkeypatch.setattr(dispatch, "DOUBT_S", 0.3)
+    monkeypatch.setattr(dispatch, "DOUBT_S", 0.8)
     crew, lossy = Notes(), Lossy(store, kept=1)
     crew.stalled[0] = asyncio.Event()
     await put(store, "other", [0])
@@ -83,6 +83,8 @@ async def test_f24_a_stalled_attempt_does_not_keep_a_lane_of_a_lost_claim(
         await until(is_lost)
         await put(store, "lane", [3])
         node.wake.work_here()
+        await asyncio.sleep(0.3)
+        assert not await are_tried({0, 3})
         await until(lambda: are_tried({0, 3}))
         crew.stalled[0].set()
         await until(lambda: are_tried({0, 1, 2, 3}))

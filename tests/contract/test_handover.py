@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aurorasend import dispatch, queue
+from aurorasend import dispatch, lanes, queue
 from aurorasend.clock import HOUR, MINUTE, SECOND
 from aurorasend.codes import Unavailable
 from aurorasend.config import load
@@ -24,6 +24,12 @@ ENTRIES = Statement("SELECT id, lane, due, tries, lease FROM work ORDER BY id")
 HINTS = Statement("SELECT lane, next_due FROM ready ORDER BY lane")
 SUBMITTED = Submitted(Origin(1, 1, 1, 1, 0, 0), 1, "mail.example.com", 0, "id", False, False, False, False, False, "", NEVER, 1)
 KNOWN = Known(SUBMITTED, Content(Mailbox("a@example.com"), "Hi"), ())
+
+
+@pytest.fixture(autouse=True)
+def lanes_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is."""
+    monkeypatch.setattr(lanes, "LINGER_S", 60.0)
 
 
 class Way:

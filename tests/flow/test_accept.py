@@ -188,6 +188,22 @@ async def test_f13_what_was_swept_meanwhile_is_not_accepted(data: Path) -> None:
         assert await node.count("submission") == 0
 
 
+async def test_f11_what_was_swept_harms_nobody_in_its_transaction(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(data, "node.roles=api") as node:
+        accepting = node.running.node.submissions
+
+        async def for_two(_: float) -> None:
+            async with asyncio.timeout(5):
+                while len(accepting._waiting) < 2:  # noqa: ASYNC110 the requests change it
+                    await asyncio.sleep(0.01)
+
+        monkeypatch.setattr(submission, "while_busy", for_two)
+        await node.change("CREATE TRIGGER swept AFTER INSERT ON content WHEN NEW.chunk = 1 BEGIN DELETE FROM staged; END")
+        large = node.client.post("/mail/send", data=node.mail(), files={"attachments": ("large.bin", LARGE)})
+        answers = await asyncio.gather(large, node.client.post("/mail/send", data=node.mail()))
+        assert [answer.json()["statusCode"] for answer in answers] == [40901, 200]
+
+
 async def sweep(node: Served) -> None:
     """What the role `sweep` does every half minute."""
     served = node.running.node

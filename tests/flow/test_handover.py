@@ -1,5 +1,6 @@
 """docs/flow.md: mail that is claimed as it is stored is the same mail."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -9,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from aurorasend import lanes as lanes_module
 from aurorasend.clock import ManualClock
 from aurorasend.handover import Handover, Mails
 from aurorasend.intake import KNOWN_BYTES
 from aurorasend.letters import Known, Letters
 from aurorasend.simulator import Internet
-from aurorasend.store.tx import EVER
+from aurorasend.store.tx import EVER, T, Unit
 from tests.flow.test_unstored import FULL_DISK
 from tests.postgres import Server
-from tests.running import LONG_LEASE, Place, Served, bootstrapped, relayed, serving
+from tests.running import LONG_LEASE, Place, Served, bootstrapped, by_mx, quiet, relayed, serving
 
 NEWS = "news@maillist.example.org"
 TO = ["ann@example.net", "bob@example.net"]
@@ -32,6 +34,12 @@ MAIL = {
 }
 # What each mail has of its own: its id, its signature, its boundaries.
 OWN = rb"\d+_\d+_\d+_\d+\.sg-0_0_0_\d+-inbound\d+|(?s:DKIM-Signature: .*?\r\n(?=\S))|=_[0-9a-f]{24}"
+
+
+@pytest.fixture(autouse=True)
+def lanes_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is."""
+    monkeypatch.setattr(lanes_module, "LINGER_S", 60.0)
 
 
 async def parts(
@@ -130,7 +138,7 @@ async def test_who_is_refused_in_the_transaction_leaves_no_place_taken(place: Pl
 
 async def test_f21_who_is_woken(place: Place, internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
     """For mail that is not claimed yet, and for a send to a list; nobody for what this process has."""
-    async with serving(place.data, "queue.batch=1", "delivery.shards=1", relayed(internet), url=place.url) as node:
+    async with serving(place.data, "queue.batch=2", "delivery.shards=1", relayed(internet), url=place.url) as node:
         woken: list[int] = []
         add = node.running.wake.work_added
         monkeypatch.setattr(node.running.wake, "work_added", lambda: (woken.append(1), add()))
@@ -143,7 +151,7 @@ async def test_f21_who_is_woken(place: Place, internet: Internet, monkeypatch: p
         await node.accepted()
         await node.settled()
         assert len(woken) == 1
-        await node.accepted(to="ann@example.net;bob@example.net")
+        await node.accepted(to="ann@example.net;bob@example.net;eve@example.net")
         assert len(woken) == 2
         await node.settled()
         answer = await node.send("main.batch", to=NEWS, useAddressList="true")
@@ -168,3 +176,54 @@ async def test_what_postgresql_surely_did_not_store_leaves_no_place_taken(
         assert (await node.send())["statusCode"] == 40901
         assert not lanes.busy
         assert lanes.doubt_since is None
+
+
+async def test_f22_nothing_is_sent_before_the_commit(place: Place, internet: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(place.data, relayed(internet), url=place.url) as node:
+        await node.accepted()
+        await node.settled()
+        store, go_on = node.running.node.store, asyncio.Event()
+        write = store.write
+
+        async def late(unit: Unit[T]) -> T:
+            result = await write(unit)
+            await go_on.wait()
+            return result
+
+        monkeypatch.setattr(store, "write", late)
+        sending = asyncio.create_task(node.accepted(to="bob@example.net"))
+        await asyncio.sleep(0.3)
+        assert internet.mailbox.to("bob@example.net") == [] and not sending.done()
+        go_on.set()
+        await sending
+        await internet.mailbox.wait_for("bob@example.net")
+
+
+async def test_f22_places_end_with_the_first_recipient_who_finds_none(place: Place, internet: Internet) -> None:
+    """Its lane is not the node's yet."""
+    for domain in ("known.example", "new.example"):
+        internet.add_domain(domain, internet.hosts["mx.example.net"])
+    async with serving(place.data, *by_mx(internet), url=place.url, stop_s=0.1) as node:
+        dispatcher = node.running.dispatcher
+        assert dispatcher is not None
+        await node.accepted(to="ann@known.example")
+        await node.settled()
+        async with dispatcher._in_turn:
+            await node.accepted(to="stall+1@known.example;stall+2@new.example;stall+3@known.example")
+            found = await node.rows("SELECT lane, tries FROM work ORDER BY id")
+            assert found == [("mx:known.example", 1), ("mx:new.example", 0), ("mx:known.example", 0)]
+        for host in internet.hosts.values():
+            await host.close()
+
+
+async def test_f23_in_quiet_hours_nothing_is_claimed_as_it_is_stored(place: Place, internet: Internet) -> None:
+    async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
+        await node.accepted()
+        await node.settled()
+        end = await quiet(node, begun=30, minutes=90)
+        assert node.running.dispatcher is not None
+        async with node.running.dispatcher._in_turn:
+            await node.accepted(to="bob@example.net")
+            assert await node.rows("SELECT due, tries, lease FROM work") == [(end, 0, 0)]
+            await asyncio.sleep(0.1)
+            assert internet.mailbox.to("bob@example.net") == []
