@@ -45,8 +45,7 @@ class Bill(msgspec.Struct, frozen=True):
 
 async def _count(tx: Tx, mails: dict[tuple[int, str, int], int]) -> None:
     for (account_id, today, limit), number in sorted(mails.items()):
-        if await accounts.add_to_quota(tx, account_id, today, number) > limit:
-            raise Overrun
+        await accounts.count(tx, account_id, today, number, limit, Overrun())
 
 
 class Charges:

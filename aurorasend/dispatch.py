@@ -304,7 +304,8 @@ class Dispatcher:
                 await self._settle(some)
                 for lane, priority, result in some:
                     self._lanes.settled(lane, priority, result.claimed)
-                self._wake.work_here()
+                if self._lanes.hungry or any(result.again is not None for _, _, result in some):
+                    self._wake.work_here()
         finally:
             self._settling = None
 
@@ -312,13 +313,18 @@ class Dispatcher:
         """Until it is done: an outcome that is not recorded would be repeated. What was claimed under a lease that is
         lost meanwhile is dropped: it may be claimed again, even by this process. A final outcome that cannot be recorded
         by a fault of ours parks its entry, since the mail has perhaps arrived."""
+        whole = True
         while True:
             worker = self._lanes.worker
             results = [result for lane, _, result in some if self._lanes.is_ours(lane)]
             by_kind = {kind: [r for r in results if r.claimed.kind is kind and r.report is not None] for kind in self._crews}
             try:
                 prepared = {kind: await self._crews[kind].prepare(mine) for kind, mine in by_kind.items() if mine}
-                return await self._store.write(lambda tx, r=results, w=worker, p=prepared: self._record(tx, r, w, p))  # type: ignore[misc]
+                return await self._store.write(
+                    lambda tx, r=results, w=worker, p=prepared, all_=whole: self._record(tx, r, w, p, whole=all_)  # type: ignore[misc]
+                )
+            except queue.NotHeld:
+                whole = False
             except Unavailable as error:
                 log.warning("%d results wait for the store: %s", len(results), error)
                 await asyncio.sleep(RETRY_S)
@@ -335,9 +341,16 @@ class Dispatcher:
                 again = result.again or Later(claimed.account_id, claimed.id, EVER)
                 some = [(lane, priority, Result(claimed, again, None))]
 
-    async def _record(self, tx: Tx, results: Sequence[Result], worker: int, prepared: dict[Kind, Any]) -> None:
-        done = [(r.claimed.account_id, r.claimed.id) for r in results if r.again is None]
-        kept = await queue.finish(tx, worker, done)
+    async def _record(
+        self, tx: Tx, results: Sequence[Result], worker: int, prepared: dict[Kind, Any], *, whole: bool
+    ) -> None:
+        """The transaction. Mostly `worker` holds all; when it does not, it raises NotHeld if `whole`, and else leaves out what
+        others may try again."""
+        kept = {(r.claimed.account_id, r.claimed.id) for r in results if r.again is None}
+        if whole:
+            await queue.finish_all(tx, worker, kept)
+        else:
+            kept = await queue.finish(tx, worker, kept)
         kept |= await queue.later(tx, worker, [r.again for r in results if r.again is not None])
         for kind, notes in prepared.items():
             mine = [r for r in results if r.claimed.kind is kind and r.report is not None]

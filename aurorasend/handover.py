@@ -39,8 +39,7 @@ class Buried(Exception):
 
 async def _must_live(tx: Tx, workers: dict[int, int]) -> None:
     for worker in workers:
-        if not await nodes.is_alive(tx, worker):
-            raise Buried
+        await nodes.must_live(tx, worker, Buried())
 
 
 class Handover:

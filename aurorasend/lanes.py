@@ -94,6 +94,11 @@ class Lanes:
         return self._under_way > 0
 
     @property
+    def hungry(self) -> bool:
+        """Whether what is settled makes room for something that is due: the last turn left some, or may have."""
+        return bool(self._behind) or self._crammed < EVERY or self.doubt_since is not None
+
+    @property
     def leased(self) -> set[str]:
         return {name for name, lane in self._lanes.items() if lane.leased}
 

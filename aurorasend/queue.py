@@ -119,6 +119,16 @@ async def claim(
     return taken
 
 
+class NotHeld(Exception):
+    """Some of the entries were given back meanwhile."""
+
+
+async def finish_all(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> None:
+    """Remove final entries, given as (account_id, id), which the unit takes all to be held by `node`: else it raises NotHeld."""
+    for account_id, ids in sorted(_by_account(done).items()):
+        await rows.finish_all(tx, account_id, node, sorted(ids), NotHeld())
+
+
 async def finish(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     """Remove final entries, given as (account_id, id). Returns those that `node` still held: only for these may
     the outcome be recorded, the others were given back and will be tried by another node."""

@@ -13,7 +13,7 @@ from aurorasend.codes import Unavailable
 from aurorasend.dispatch import Dispatcher, Result
 from aurorasend.lanes import Lanes, Sizes
 from aurorasend.membership import Membership
-from aurorasend.queue import Claimed, Kind, Work
+from aurorasend.queue import Claimed, Kind, Later, Work
 from aurorasend.store.tx import Engine, Statement, Store, T, Tx, Unit
 from aurorasend.wake import Alone, Wake
 
@@ -30,6 +30,7 @@ class Notes:
         self.unrecordable: set[int] = set()
         self.stalled: dict[int, asyncio.Event] = {}  # attempts that end only then
         self.faulty: set[int] = set()
+        self.again: set[int] = set()  # tried once more after a moment
         self.loading = asyncio.Event()
         self.load_waits: asyncio.Event | None = None
 
@@ -46,6 +47,8 @@ class Notes:
             raise ValueError("cannot be tried")
         if loaded.id in self.stalled:
             await self.stalled[loaded.id].wait()
+        if loaded.id in self.again and loaded.tries == 1:
+            return Result(loaded, Later(loaded.account_id, loaded.id, CLOCK.now_us() + SECOND // 10), "again")
         return Result(loaded, None, "done")
 
     async def prepare(self, results: Sequence[Result]) -> None:

@@ -86,6 +86,11 @@ _ADD_QUOTA = Statement(
     "INSERT INTO quota (account_id, day, used) VALUES ($1, $2, $3) ON CONFLICT (account_id, day) "
     "DO UPDATE SET used = quota.used + $3 RETURNING used"
 )
+_COUNT = Statement(
+    "INSERT INTO quota (account_id, day, used) "
+    "SELECT CAST($1 AS bigint), CAST($2 AS text), CAST($3 AS bigint) WHERE CAST($3 AS bigint) <= CAST($4 AS bigint) "
+    "ON CONFLICT (account_id, day) DO UPDATE SET used = quota.used + $3 WHERE quota.used + $3 <= $4 RETURNING 1"
+)
 _SUB_QUOTA = Statement("UPDATE quota SET used = used - $3 WHERE account_id = $1 AND day = $2")
 _USED_QUOTA = Statement("SELECT used FROM quota WHERE account_id = $1 AND day = $2")
 _PROFILE = Statement("SELECT company, contact, contact_email, contact_phone, balance, created FROM account WHERE id = $1")
@@ -190,10 +195,9 @@ async def refund(tx: Tx, account_id: int, mails: int) -> None:
     await tx.run(_REFUND, account_id, mails)
 
 
-async def add_to_quota(tx: Tx, account_id: int, day: str, recipients: int) -> int:
-    """Count `recipients` of the day; how many they are by now. What waits goes on waiting."""
-    (row,) = await tx.beside(_ADD_QUOTA, account_id, day, recipients)
-    return int(row[0])
+async def count(tx: Tx, account_id: int, day: str, recipients: int, limit: int, otherwise: Exception) -> None:
+    """Count `recipients` of the day; raise `otherwise` when they overrun `limit`."""
+    await tx.must(_COUNT, account_id, day, recipients, limit, rows=1, otherwise=otherwise)
 
 
 async def use_quota(tx: Tx, account_id: int, day: str, recipients: int, limit: int) -> bool:

@@ -43,6 +43,11 @@ async def is_alive(tx: Tx, node: int) -> bool:
     return await tx.row(_ALIVE, node) is not None
 
 
+async def must_live(tx: Tx, node: int, otherwise: Exception) -> None:
+    """Raise `otherwise` when `node` was buried. As `is_alive`."""
+    await tx.must(_ALIVE, node, rows=1, otherwise=otherwise)
+
+
 async def lock(tx: Tx, node: int) -> bool:
     """False when `node` was buried. Waits until transactions that asked whether it is alive have ended."""
     return await tx.row(_LOCK, node) is not None

@@ -35,9 +35,13 @@ WRITING = {"enable_seqscan": "off", "idle_in_transaction_session_timeout": "10s"
 _NUMBERED = re.compile(r"\$(\d+)")
 REPEATS = 5  # how often a unit is run again
 
+_UNMET = asyncpg.DivisionByZeroError  # a `must` of several parts
+
 # What another transaction caused. A unit looks before it writes, so two that write the same name at the same time are
 # told apart by running the second again: then it finds what the first wrote.
-_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError, _UNMET)
+# What the server says instead of committing.
+_REFUSED = (asyncpg.InsufficientResourcesError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _AWAY = (
     OSError,
     TimeoutError,
@@ -62,43 +66,51 @@ async def _as_it_is(_: Any) -> None:
 
 class Part(NamedTuple):
     """What may go to the server together with others: rows to insert into `table`, or to change in it (found by the first
-    `key` columns), or a statement."""
+    `key` columns), or a statement; with `must` one that is to return as many rows as its last argument says."""
 
     table: Table | None
     columns: tuple[str, ...] = ()
     key: int = 0
     statement: Statement | None = None
+    must: bool = False
 
 
 class PostgresTx(Common):
     """What is asked nothing back waits for the next statement that is, and goes ahead of it together, in one statement: every
     statement is a round trip, which costs more than its rows do. All parts see the store as it was before them, so who writes
-    what a waiting part has written comes after it."""
+    what a waiting part has written comes after it.
+
+    For the same reason the transaction begins with the first statement that writes or locks; and when that is what waits at
+    the end, it is a transaction by itself. Reads before it see what is committed by then, as they do within a transaction.
+    A `must` waits too. When one fails the unit is run again with a `careful` tx, which asks each at once."""
 
     engine: Engine = "postgres"
 
-    def __init__(self, connection: Any, texts: dict[tuple[Part, ...], str]) -> None:
+    def __init__(self, connection: Any, texts: dict[tuple[Part, ...], str], *, careful: bool = False) -> None:
         super().__init__()
         self._connection = connection
         self._texts = texts
+        self._careful = careful
+        self._transaction: Any = None
         self._waiting: dict[Part, list[Sequence[Any]]] = {}  # rows; of a statement its arguments, once
+        self.is_ending = False  # from now on it may be committed
 
     async def rows(self, sql: Statement, *args: Any) -> list[Row]:
-        await self.flush()
+        await self._before(sql)
         return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
 
     async def row(self, sql: Statement, *args: Any) -> Row | None:
-        await self.flush()
+        await self._before(sql)
         record = await self._connection.fetchrow(sql.postgres, *args)
         return None if record is None else tuple(record)
 
     async def run(self, sql: Statement, *args: Any) -> int:
-        await self.flush()
+        await self._before(sql)
         status: str = await self._connection.execute(sql.postgres, *args)
         return int(status.rsplit(" ", 1)[-1]) if status[-1:].isdigit() else 0
 
     async def run_many(self, sql: Statement, rows: Iterable[Sequence[Any]]) -> None:
-        await self.flush()
+        await self._before(sql)
         await self._connection.executemany(sql.postgres, rows)
 
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
@@ -115,17 +127,55 @@ class PostgresTx(Common):
             self._waiting[Part(table, tuple(columns), key)] = list(rows)
 
     async def change(self, sql: Statement, *args: Any) -> None:
-        part = Part(None, statement=sql)
-        if part in self._waiting:
-            await self.flush()
-        self._waiting[part] = [args]
+        await self._wait(Part(None, statement=sql), args)
 
     async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
         if rows:
             await self.change(sql, *(list(column) for column in zip(*rows, strict=True)))
 
+    async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
+        if not self._careful:
+            await self._wait(Part(None, statement=sql, must=True), (*args, rows))
+        elif len(await self.rows(sql, *args)) != rows:
+            raise otherwise
+
+    async def _wait(self, part: Part, args: Sequence[Any]) -> None:
+        if part in self._waiting:
+            await self.flush()
+        self._waiting[part] = [args]
+
+    async def _before(self, sql: Statement) -> None:
+        await self.flush()
+        if not sql.is_read:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        if self._transaction is None:
+            transaction = self._connection.transaction()
+            await transaction.start()
+            self._transaction = transaction
+
     async def flush(self) -> None:
         """Run what waits."""
+        if self._waiting:
+            await self._begin()
+            await self._send()
+
+    async def commit(self) -> None:
+        """Run what waits, and end the transaction, if there is one."""
+        if self._transaction is None:
+            self.is_ending = True
+            await self._send()
+        else:
+            await self.flush()
+            self.is_ending = True
+            await self._transaction.commit()
+
+    async def roll_back(self) -> None:
+        if self._transaction is not None and not self.is_ending:
+            await self._transaction.rollback()
+
+    async def _send(self) -> None:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
@@ -166,32 +216,29 @@ class PostgresStore:
                 pool.terminate()
 
     async def _run(self, unit: Unit[T], *, readonly: bool) -> T:
+        careful = False
         for repeat in range(REPEATS + 1):
-            is_complete = False
+            tx: PostgresTx | None = None
             try:
                 pool = self._pools.get(readonly) or await self._open(readonly=readonly)
                 connection = await pool.acquire(timeout=ACQUIRE_S)
                 try:
-                    tx = PostgresTx(connection, self._texts)
-                    if readonly:  # in a transaction too each statement would see what is committed by then
-                        return await unit(tx)
-                    async with connection.transaction():
-                        result = await complete(unit, tx, tx)
-                        await tx.flush()
-                        is_complete = True
-                    return result
+                    tx = PostgresTx(connection, self._texts, careful=careful)
+                    return await _whole(unit, tx)
                 finally:
                     await _give_back(pool, connection)
-            except _AGAIN:
+            except _AGAIN as error:
                 if repeat == REPEATS:
                     raise
+                careful = careful or isinstance(error, _UNMET)
             except asyncpg.ReadOnlySQLTransactionError as error:  # a standby, after a failover; or a read that writes, a bug
                 if readonly:
                     raise
                 await pool.expire_connections()  # the next ones may lead to the server that took over
                 raise Undone(f"postgres takes no writes: {error}") from error
             except _AWAY as error:
-                kind = Unavailable if is_complete else Undone
+                is_undone = tx is None or not tx.is_ending or isinstance(error, _REFUSED)
+                kind = Undone if is_undone else Unavailable
                 raise kind(f"postgres: {type(error).__name__}: {error}") from error
         raise AssertionError("the last repeat returns or raises")
 
@@ -212,6 +259,16 @@ class PostgresStore:
         return self._pools[readonly]
 
 
+async def _whole(unit: Unit[T], tx: PostgresTx) -> T:
+    try:
+        result = await complete(unit, tx, tx)
+        await tx.commit()
+    except BaseException:
+        await tx.roll_back()
+        raise
+    return result
+
+
 async def _give_back(pool: Any, connection: Any) -> None:
     """No failure: what was done on the connection is done. The pool drops one that it cannot keep."""
     try:
@@ -224,15 +281,22 @@ def _together(parts: Sequence[Part]) -> str:
     """One statement that does what each part does; the arguments of a part with a table are arrays, a column each.
 
     The server runs the main one first, and then those of WITH, the last one first: by this order they are done as they came,
-    and so are their locks taken."""
+    and so are their locks taken. Those that must find rows come before all others, asked for by the main one, which divides
+    by zero unless each has found them."""
     texts: list[str] = []
+    met: list[str] = []
     number = 0
-    for part in parts:
+    for n, part in enumerate(parts):
         text, count = _text_of(part, number)
         texts.append(text)
         number += count
-    after = ", ".join(f"part{n} AS ({text})" for n, text in reversed(list(enumerate(texts))[1:]))
-    return f"WITH {after} {texts[0]}" if after else texts[0]
+        if part.must:
+            number += 1
+            met.append(f"(SELECT count(*) FROM part{n}) = ${number}::bigint")
+    main = f"SELECT 1 / ({' AND '.join(met)})::int" if met else texts[0]
+    others = list(enumerate(texts))[0 if met else 1 :]
+    after = ", ".join(f"part{n} AS ({text})" for n, text in reversed(others))
+    return f"WITH {after} {main}" if after else main
 
 
 def _text_of(part: Part, after: int) -> tuple[str, int]:

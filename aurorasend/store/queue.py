@@ -138,6 +138,11 @@ async def finish(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[
     return {row[0] for row in await tx.rows(_FINISH, account_id, node, tx.many(ids))}
 
 
+async def finish_all(tx: Tx, account_id: int, node: int, ids: Sequence[int], otherwise: Exception) -> None:
+    """Remove what is final; raise `otherwise` when not all were still leased by `node`."""
+    await tx.must(_FINISH, account_id, node, tx.many(ids), rows=len(ids), otherwise=otherwise)
+
+
 async def held(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[int]:
     """Which of `ids` are leased by `node`."""
     return {row[0] for row in await tx.rows(_HELD, account_id, node, tx.many(ids))}

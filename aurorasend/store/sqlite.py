@@ -72,6 +72,10 @@ class SqliteTx(Common):
     async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
         await self.run_many(sql, rows)
 
+    async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
+        if len(await self.rows(sql, *args)) != rows:
+            raise otherwise
+
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """As many rows as can go in one statement: every step of one gives up the interpreter lock, and to have it back
         from a busy event loop can take longer than the row. The statements are few, so that they stay prepared."""

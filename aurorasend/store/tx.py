@@ -24,6 +24,7 @@ EVER = 2**62  # microseconds; a time that does not come
 _NUMBERED = re.compile(r"\$(\d+)")
 _MEMBER = re.compile(r"IN (ids|texts)\((\$\d+)\)")
 _ARRAY = {"ids": "bigint", "texts": "text"}
+_locks = re.compile(r"\bFOR (NO KEY )?(UPDATE|SHARE)\b").search
 
 
 class Statement:
@@ -32,7 +33,7 @@ class Statement:
     `x IN ids($3)` and `x IN texts($3)` test membership in a list that the caller passes as `tx.many(values)`.
     """
 
-    __slots__ = ("postgres", "sqlite")
+    __slots__ = ("is_read", "postgres", "sqlite")
 
     def __init__(self, common: str = "", *, sqlite: str = "", postgres: str = "") -> None:
         listed = _MEMBER.sub(r"IN (SELECT value FROM json_each(\2))", sqlite or common)
@@ -40,6 +41,7 @@ class Statement:
         self.postgres = _MEMBER.sub(lambda found: f"= ANY({found[2]}::{_ARRAY[found[1]]}[])", postgres or common)
         if not self.sqlite or not self.postgres:
             raise ValueError("a statement needs a text for each engine")
+        self.is_read = self.postgres.startswith("SELECT") and not _locks(self.postgres)  # it neither writes nor locks
 
 
 def compiled(clause: ClauseElement, *names: str) -> Statement:
@@ -54,13 +56,13 @@ def compiled(clause: ClauseElement, *names: str) -> Statement:
 
 
 class Hot(IntEnum):
-    """Rows that many transactions change, in the order in which each changes them: last of all, so that nobody waits
+    """Rows that many transactions change or lock, in the order in which each does: last of all, so that nobody waits
     for them long, and always in this order, so that no two wait for each other."""
 
     QUOTA = 1
-    COUNTERS = 2
-    HINTS = 3
-    NODE = 4
+    NODE = 2
+    COUNTERS = 3
+    HINTS = 4
 
 
 class Tx(Protocol):
@@ -98,6 +100,10 @@ class Tx(Protocol):
 
     async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
         """As `run_many`, of rows that nothing else which waits writes. On PostgreSQL `sql` takes them as arrays, a column each."""
+
+    async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
+        """Change or lock exactly `rows` rows, told by what `sql` returns; else raise `otherwise`, with which the unit must end.
+        It goes before all else that waits; on PostgreSQL the unit may be run again to find out which `must` it was."""
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""

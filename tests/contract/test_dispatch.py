@@ -7,7 +7,7 @@ import pytest
 
 from aurorasend import dispatch
 from aurorasend.clock import HOUR
-from aurorasend.store.tx import Statement, Store
+from aurorasend.store.tx import Statement, Store, T, Unit
 from tests.dispatching import CLOCK, LEFT, Lossy, Notes, dispatching, put, until
 
 WAITS = Statement("SELECT due, tries, lease FROM work")
@@ -28,6 +28,43 @@ async def test_every_entry_is_tried_once(store: Store, tmp_path: Path) -> None:
     crew = Notes()
     await work_off(store, tmp_path, crew, 100, 0)
     assert sorted(crew.tried) == list(range(100))
+
+
+class Counted:
+    """A store that counts how often it is read."""
+
+    def __init__(self, store: Store) -> None:
+        self.engine, self.write, self.close = store.engine, store.write, store.close
+        self._store = store
+        self.reads = 0
+
+    async def read(self, unit: Unit[T]) -> T:
+        self.reads += 1
+        return await self._store.read(unit)
+
+
+async def test_the_next_turn_comes_when_there_is_room_for_what_waits(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And when something waits again; what is settled and leaves nothing that waits is no news."""
+    monkeypatch.setattr(dispatch, "POLL_S", 60.0)
+    crew, counted = Notes(), Counted(store)
+    crew.again = {300}
+    await put(store, "lane", range(100))
+
+    async def is_done() -> bool:
+        return await store.read(lambda tx: tx.row(LEFT)) == (0,)
+
+    async with dispatching(counted, tmp_path, crew) as node:
+        await until(is_done)
+        for entries, looks in (([200, 201], 1), ([300], 3)):
+            await put(store, "lane", entries)
+            counted.reads = 0
+            node.wake.work_here()
+            await until(is_done)
+            await asyncio.sleep(0.1)
+            assert counted.reads == looks
+    assert sorted(crew.tried) == [*range(100), 200, 201, 300, 300]
 
 
 async def test_a_node_that_joins_has_its_share_long_before_the_first_ones_next_beat(store: Store, tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import asyncpg
 import pytest
 
 from aurorasend.clock import SystemClock
-from aurorasend.codes import Unavailable, Undone
+from aurorasend.codes import Unavailable
 from aurorasend.store.migrate import migrate
-from aurorasend.store.postgres import WRITING, PostgresStore
+from aurorasend.store.postgres import PostgresStore
 from aurorasend.store.schema import meta, sequence
 from aurorasend.store.sqlite import SqliteStore
-from aurorasend.store.tx import Hot, Row, Statement, Store, Tx, merging
+from aurorasend.store.tx import Statement, Store, Tx
 from tests.open_files import open_files
 from tests.postgres import Server
 
@@ -166,131 +166,6 @@ async def test_the_migrated_schema_is_the_described_one(empty_url: str, tmp_path
         async with engine.connect() as async_connection:
             assert await async_connection.run_sync(differences) == []
         await engine.dispose()
-
-
-async def test_what_is_gathered_is_written_at_the_end_and_only_by_its_own_unit(store: Store) -> None:
-    async def write(tx: Tx, gathered: dict[str, int]) -> None:
-        await tx.run_many(PUT, [(key, str(number)) for key, number in sorted(gathered.items())])
-
-    async def good(tx: Tx) -> str | None:
-        tx.gather(Hot.HINTS, write)["a"] = 1
-        tx.gather(Hot.HINTS, write)["b"] = 2
-        row = await tx.row(GET, "a")
-        return None if row is None else row[0]
-
-    async def bad(tx: Tx) -> None:
-        tx.gather(Hot.HINTS, write)["c"] = 3
-        raise ValueError("no")
-
-    results = await asyncio.gather(store.write(bad), store.write(good), return_exceptions=True)
-    assert isinstance(results[0], ValueError) and results[1] is None
-    assert [await value(store, key) for key in "abc"] == ["1", "2", None]
-
-
-async def test_inserts_are_seen_by_what_follows_and_fail_with_their_unit(store: Store) -> None:
-    names = ("key", "value")
-    told: list[str] = []
-
-    async def unit(tx: Tx) -> None:
-        await tx.insert(meta, names, [("a", "1"), ("b", "1")])
-        await tx.insert(sequence, ("name", "next"), [("s", 7)])
-        await tx.insert(meta, names, [("c", "1")])
-        told.extend(row[0] for row in await tx.rows(SOME, tx.many(["a", "b", "c"])))
-        told.append(str(await tx.next_id("s")))
-        await tx.insert(meta, names, [("d", "1")])
-        await tx.run(SET, "d", "2")
-        await tx.insert(meta, names, [("last", "1")])
-
-    await store.write(unit)
-    assert told == ["a", "b", "c", "7"]
-    assert [await value(store, key) for key in ("d", "last")] == ["2", "1"]
-
-    async def twice(tx: Tx) -> None:
-        await tx.insert(meta, names, [("e", "1")])
-        await tx.insert(meta, names, [("last", "2")])
-
-    with pytest.raises(Exception, match=r"(?i)unique"):
-        await store.write(twice)
-    assert [await value(store, key) for key in ("e", "last")] == [None, "1"]
-
-
-async def test_changes_of_all_kinds_are_done_by_the_time_that_something_is_asked(store: Store) -> None:
-    """And in their order, where one kind comes twice."""
-    raised = merging(sequence, ("name",), ("next",), "next = sequence.next + excluded.next")
-    told: list[Any] = []
-
-    async def unit(tx: Tx) -> None:
-        await tx.insert(meta, ("key", "value"), [(key, "1") for key in "abcd"])
-        await tx.update(meta, 1, ("key", "value"), [("a", "2")])
-        await tx.merge(raised, [("n", 5), ("m", 1)])
-        await tx.update(meta, 1, ("key", "value"), [("a", "3"), ("b", "2")])
-        await tx.change(DROP, tx.many(["c"]))
-        await tx.merge(raised, [("n", 2)])
-        await tx.merge(raised, [])
-        told.append([tuple(row) for row in await tx.rows(ALL, tx.many([*"abcd"]))])
-        told.append([(await tx.row(NAMED, name)) for name in "nm"])
-        await tx.change(DROP, tx.many(["d"]))
-        await tx.change(DROP, tx.many(["b"]))
-
-    await store.write(unit)
-    assert told == [[("a", "3"), ("b", "2"), ("d", "1")], [(7,), (1,)]]
-    assert [await value(store, key) for key in "abcd"] == ["3", None, None, None]
-
-
-async def test_postgresql_ends_who_stands_still_and_who_waits_for_a_lock(
-    postgres: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What they had is free for the others then, and they can go on."""
-    monkeypatch.setitem(WRITING, "idle_in_transaction_session_timeout", "500ms")
-    monkeypatch.setitem(WRITING, "lock_timeout", "50ms")
-    store = PostgresStore(postgres.create("stands", "migrated"), SystemClock())
-    await store.write(lambda tx: tx.run(PUT, "a", "1"))
-    go_on = asyncio.Event()
-
-    async def standing(tx: Tx) -> None:
-        await tx.run(SET, "a", "2")
-        await go_on.wait()
-        await tx.run(SET, "a", "3")
-
-    stands = asyncio.create_task(store.write(standing))
-    await asyncio.sleep(0.05)
-    with pytest.raises(Undone):
-        await store.write(lambda tx: tx.run(SET, "a", "4"))
-    await asyncio.sleep(0.6)
-    assert await store.write(lambda tx: tx.run(SET, "a", "5")) == 1
-    go_on.set()
-    with pytest.raises(Undone):
-        await stands
-    assert await value(store, "a") == "5"
-    await store.close()
-
-
-async def test_what_goes_to_postgresql_together_is_done_in_its_order(postgres: Server) -> None:
-    """Locks are taken in it. That a server has done so until now does not say that it must, so it is looked at here."""
-    names = [f"n{n}" for n in range(6)]
-
-    async def unit(tx: Tx) -> None:
-        for name in names:
-            await tx.change(Statement(f"INSERT INTO meta (key, value) SELECT '{name}', clock_timestamp()::text || $1::text"), "")
-
-    store = PostgresStore(postgres.create("ordered", "migrated"), SystemClock())
-    await store.write(unit)
-    done = [await value(store, name) for name in names]
-    await store.close()
-    assert done == sorted(done) and len(set(done)) == len(names)
-
-
-async def test_a_look_beside_sees_what_was_there_and_holds_up_nothing(store: Store) -> None:
-    await store.write(lambda tx: tx.insert(sequence, ("name", "next"), [("s", 7)]))
-
-    async def unit(tx: Tx) -> list[Row]:
-        await tx.insert(meta, ("key", "value"), [("a", "1")])
-        found = await tx.beside(NAMED, "s")
-        await tx.run(SET, "a", "2")
-        return found
-
-    assert [tuple(row) for row in await store.write(unit)] == [(7,)]
-    assert await value(store, "a") == "2"
 
 
 async def test_what_is_written_is_found_by_an_index(postgres: Server) -> None:

@@ -85,6 +85,15 @@ async def test_what_waits_goes_before_what_is_new(world: World) -> None:
     assert len(world.reserve(1)) == 1
 
 
+async def test_what_is_settled_is_news_only_where_something_waits(world: World) -> None:
+    told = [world.lanes.hungry]
+    for entries in (3, 2):  # as many as were asked for, and fewer
+        world.turn([HELD], entries=entries)
+        told.append(world.lanes.hungry)
+    world.lanes.doubt()
+    assert [*told, world.lanes.hungry] == [False, True, False, True]
+
+
 async def test_an_account_that_finds_no_room_is_not_passed_by_another(world: World) -> None:
     places = world.reserve(3)
     world.turn([HELD, Key("held", 2, TRIGGER)], entries=3)
