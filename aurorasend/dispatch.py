@@ -142,11 +142,12 @@ class Dispatcher:
         now_us, worker = self._clock.now_us(), lanes.worker
 
         keys, next_due = await self._store.read(lambda tx: queue.look(tx, worker, now_us, KEYS))
+        due = {key.lane for key in keys}
         if lanes.crowded or now_us - self._membership.counted_us > COUNT_US:
             await self._membership.recount()
             lanes.crowded = False
         chosen = lanes.choose(keys)
-        idle = lanes.idle({key.lane for key in keys})
+        idle = lanes.idle(due)
         claimed: list[Taken] = []
         if chosen or idle:
             try:
@@ -157,6 +158,10 @@ class Dispatcher:
                     lanes.doubt()
                 raise
             lanes.gave_up(idle)
+            if any(lane.name in due for lane in idle):
+                self._wake.work_added()  # for whoever has room
+            elif any(entries for _, entries in claimed):
+                self._wake.work_here()  # a key that something was claimed from hid what else it has, which may be due soon
         await self._load_all(lanes.took(keys, chosen, claimed))
         if lanes.crowded:
             return CROWDED_S
@@ -198,7 +203,7 @@ class Dispatcher:
         ids, worker = [(entry.claimed.account_id, entry.claimed.id) for entry in entries], self._lanes.worker
         while not self._draining and self._lanes.is_ours(entries[0].lane):
             try:
-                found = await self._store.write(lambda tx: queue.held(tx, worker, ids))
+                fence, found = await self._store.write(lambda tx: queue.held(tx, worker, ids))
             except Unavailable as error:
                 log.warning("what was perhaps stored is not found yet, the store is away: %s", error)
                 await asyncio.sleep(RETRY_S)
@@ -207,6 +212,7 @@ class Dispatcher:
                 log.exception("what was perhaps stored is not found yet")
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._lanes.fenced(worker, fence)
             for (lane, priority, claimed, _), key in zip(entries, ids, strict=True):
                 if key not in found:
                     self._lanes.settled(lane, priority, claimed)

@@ -2,7 +2,8 @@
 
 Used by submission: before, in and after its transaction. Calls lanes, and through it dispatch. Always: an entry is
 stored as claimed only for a lane that is this node's, and only if the node is alive in the same transaction, so that
-whoever buries it gives the entry back (design invariant 2).
+whoever buries it gives the entry back (design invariant 2); and only under the fence that the process knows, so that
+once it has looked for what an acceptance without an answer has claimed, none comes after that.
 """
 
 from collections.abc import Sequence
@@ -34,12 +35,12 @@ class Mails(msgspec.Struct):
 
 
 class Buried(Exception):
-    """The node has lost its lease: it cannot claim anything."""
+    """The node has lost its lease, or what it has is being looked for: it cannot claim anything."""
 
 
-async def _must_live(tx: Tx, workers: dict[int, int]) -> None:
-    for worker in workers:
-        await nodes.must_live(tx, worker, Buried())
+async def _must_claim(tx: Tx, workers: dict[tuple[int, int], int]) -> None:
+    for worker, fence in sorted(workers):
+        await nodes.must_claim(tx, worker, fence, Buried())
 
 
 class Handover:
@@ -78,7 +79,7 @@ class Handover:
         until_us = self._clock.now_us() + HORIZON
         for mails in some:
             if mails.places:
-                tx.gather(Hot.NODE, _must_live)[mails.places[0].worker] = 1
+                tx.gather(Hot.NODE, _must_claim)[mails.places[0].worker, mails.places[0].fence] = 1
             for n, (number, target) in enumerate(enumerate(mails.targets, mails.first)):
                 if n < len(mails.places):
                     lane, worker, due, tries = mails.places[n].lane.name, mails.places[n].worker, until_us, 1

@@ -52,11 +52,12 @@ class Lane:
 
 
 class Place(NamedTuple):
-    """Room for one entry in a lane that `worker` has, kept until it is used or given back."""
+    """Room for one entry in a lane that `worker` has, kept until it is used or given back. It may be claimed under `fence`."""
 
     lane: Lane
     priority: int
     worker: int
+    fence: int
 
 
 class Entry(NamedTuple):
@@ -82,6 +83,8 @@ class Lanes:
         self._behind: set[tuple[str, int]] = set()  # (lane, priority) in which more is due than was claimed
         self._crammed = EVERY  # from this priority on something is due that there was no room for
         self._begin: Callable[[Sequence[Entry], bool], None] | None = None
+        self._choosing = False  # between `choose` and `took`
+        self._fence = 0
         self.worker = 0
         self.crowded = False  # a lane that nobody has waits, and our share of those that we knew of is full
         self.doubt_since: float | None = None  # when the answer to a claim was lost: we may hold entries that we do not know
@@ -95,8 +98,10 @@ class Lanes:
 
     @property
     def hungry(self) -> bool:
-        """Whether what is settled makes room for something that is due: the last turn left some, or may have."""
-        return bool(self._behind) or self._crammed < EVERY or self.doubt_since is not None
+        """Whether what is settled makes room for something that is due: the last turn left some, or this one may have, or all
+        was given back with the lease."""
+        left = bool(self._behind) or self._crammed < EVERY
+        return left or self._choosing or self.doubt_since is not None or self.worker != self._membership.worker
 
     @property
     def leased(self) -> set[str]:
@@ -111,6 +116,12 @@ class Lanes:
     def forget(self) -> None:
         """All was given back, and is others' now or nobody's."""
         self.worker, self._lanes, self._under_way, self.doubt_since = self._membership.worker, {}, 0, None
+        self._fence = 0
+
+    def fenced(self, worker: int, fence: int) -> None:
+        """Under which `worker` claims from now on."""
+        if worker == self.worker:
+            self._fence = max(self._fence, fence)
 
     def is_ours(self, lane: Lane) -> bool:
         return self._lanes.get(lane.name) is lane
@@ -124,6 +135,7 @@ class Lanes:
         surplus = self._surplus(due)
         held = len(self._held(due))
         self._crammed = EVERY
+        self._choosing = True
         chosen: list[Wanted] = []
         for key in sorted(keys, key=self._order):
             lane = self._lanes.get(key.lane)
@@ -216,6 +228,7 @@ class Lanes:
 
     def missed(self, chosen: Sequence[Wanted]) -> None:
         """Nothing of it is under way."""
+        self._choosing = False
         for key, count, _ in chosen:
             self._add(self._lanes[key.lane], key.priority, -count)
 
@@ -258,7 +271,7 @@ class Lanes:
             return None
         self._add(lane, priority, 1)
         lane.idle_since = time.monotonic()
-        return Place(lane, priority, self.worker)
+        return Place(lane, priority, self.worker, self._fence)
 
     def give_back(self, place: Place) -> None:
         """Nothing was stored for it."""

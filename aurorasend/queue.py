@@ -144,14 +144,16 @@ async def later(tx: Tx, node: int, entries: Sequence[Later]) -> set[tuple[int, i
     return await rows.later(tx, node, ordered)
 
 
-async def held(tx: Tx, node: int, entries: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Which of the entries (account_id, id) are claimed by `node`. What is just being claimed for it is waited for."""
-    if not await nodes.lock(tx, node):
-        return set()
+async def held(tx: Tx, node: int, entries: Iterable[tuple[int, int]]) -> tuple[int, set[tuple[int, int]]]:
+    """Which of the entries (account_id, id) are claimed by `node`, for good: what is just being claimed for it is waited for, and
+    what is perhaps under way to the store is fenced off. Returns the fence under which it may claim from now on, too."""
+    fence = await nodes.fence_off(tx, node)
+    if fence is None:
+        return 0, set()
     found: set[tuple[int, int]] = set()
     for account_id, ids in sorted(_by_account(entries).items()):
         found |= {(account_id, entry_id) for entry_id in await rows.held(tx, account_id, node, sorted(ids))}
-    return found
+    return fence, found
 
 
 def _by_account(entries: Iterable[tuple[int, int]]) -> dict[int, list[int]]:

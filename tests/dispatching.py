@@ -27,6 +27,7 @@ class Notes:
     def __init__(self, attempt_s: float = 0.0) -> None:
         self.attempt_s = attempt_s
         self.tried: list[int] = []
+        self.recorded: list[int] = []  # in the last transaction
         self.unrecordable: set[int] = set()
         self.stalled: dict[int, asyncio.Event] = {}  # attempts that end only then
         self.faulty: set[int] = set()
@@ -57,6 +58,7 @@ class Notes:
     async def record(self, tx: Tx, results: Sequence[Result], prepared: Any) -> None:
         if any(result.claimed.id in self.unrecordable for result in results):
             raise ValueError("cannot be written")
+        self.recorded = [result.claimed.id for result in results]
 
     async def close(self) -> None:
         return None
@@ -123,3 +125,10 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
         while not await holds():  # noqa: ASYNC110 another task changes it
             await asyncio.sleep(0.02)
+
+
+def is_tried(crew: Notes, ids: set[int]) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return ids <= set(crew.tried)
+
+    return holds

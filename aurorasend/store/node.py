@@ -8,10 +8,11 @@ _ALIVE = Statement(
     sqlite="SELECT 1 FROM node WHERE id = $1 AND until > 0",
     postgres="SELECT 1 FROM node WHERE id = $1 AND until > 0 FOR SHARE",  # a burial waits until this transaction ends
 )
-_LOCK = Statement(
-    sqlite="SELECT 1 FROM node WHERE id = $1 AND until > 0",
-    postgres="SELECT 1 FROM node WHERE id = $1 AND until > 0 FOR NO KEY UPDATE",
+_MAY_CLAIM = Statement(
+    sqlite="SELECT 1 FROM node WHERE id = $1 AND until > 0 AND fence = $2",
+    postgres="SELECT 1 FROM node WHERE id = $1 AND until > 0 AND fence = $2 FOR SHARE",
 )
+_FENCE = Statement("UPDATE node SET fence = fence + 1 WHERE id = $1 AND until > 0 RETURNING fence")
 _SHARE = Statement("SELECT (SELECT count(*) FROM node WHERE until > $1 AND delivers = 1), (SELECT count(DISTINCT lane) FROM ready)")
 _DEAD = Statement("SELECT id FROM node WHERE until > 0 AND until <= $1")
 _OF_HOST = Statement("SELECT id FROM node WHERE until > 0 AND host = $1")
@@ -43,14 +44,17 @@ async def is_alive(tx: Tx, node: int) -> bool:
     return await tx.row(_ALIVE, node) is not None
 
 
-async def must_live(tx: Tx, node: int, otherwise: Exception) -> None:
-    """Raise `otherwise` when `node` was buried. As `is_alive`."""
-    await tx.must(_ALIVE, node, rows=1, otherwise=otherwise)
+async def must_claim(tx: Tx, node: int, fence: int, otherwise: Exception) -> None:
+    """Raise `otherwise` when `node` was buried, or has another fence by now. On PostgreSQL neither happens before this
+    transaction ends."""
+    await tx.must(_MAY_CLAIM, node, fence, rows=1, otherwise=otherwise)
 
 
-async def lock(tx: Tx, node: int) -> bool:
-    """False when `node` was buried. Waits until transactions that asked whether it is alive have ended."""
-    return await tx.row(_LOCK, node) is not None
+async def fence_off(tx: Tx, node: int) -> int | None:
+    """Give `node` its next fence: of the transactions that claim under an earlier one those that were begun are over, and
+    those that were not, but are perhaps under way to the store, will do nothing. None when it was buried."""
+    row = await tx.row(_FENCE, node)
+    return None if row is None else int(row[0])
 
 
 async def share(tx: Tx, now_us: int) -> tuple[int, int]:

@@ -31,7 +31,13 @@ READING = {"default_transaction_read_only": "on"}
 #
 # Who stands still within a transaction, or is cut off, keeps rows locked for the others: the server ends it, with the usual
 # settings before the lease of its node does; and nobody waits for a lock longer than that.
-WRITING = {"enable_seqscan": "off", "idle_in_transaction_session_timeout": "10s", "lock_timeout": "10s"}
+# What nobody waits for any more ends when it would have been given up.
+WRITING = {
+    "enable_seqscan": "off",
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "10s",
+    "statement_timeout": f"{COMMAND_S}s",
+}
 _NUMBERED = re.compile(r"\$(\d+)")
 REPEATS = 5  # how often a unit is run again
 
@@ -114,6 +120,8 @@ class PostgresTx(Common):
         await self._connection.executemany(sql.postgres, rows)
 
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
+        if not sql.is_read:
+            await self._begin()
         return [tuple(record) for record in await self._connection.fetch(sql.postgres, *args)]
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -303,7 +311,7 @@ def _text_of(part: Part, after: int) -> tuple[str, int]:
     """Its SQL, with arguments numbered from `after` on, and how many they are."""
     if part.statement is not None:
         numbers = [int(number) for number in _NUMBERED.findall(part.statement.postgres)]
-        return _NUMBERED.sub(lambda found: f"${int(found[1]) + after}", part.statement.postgres), max(numbers)
+        return _NUMBERED.sub(lambda found: f"${int(found[1]) + after}", part.statement.postgres), max(numbers, default=0)
     assert part.table is not None
     names, given = ", ".join(part.columns), f"unnest({arrays(part.table, part.columns, after)})"
     if part.key:

@@ -12,7 +12,9 @@ COLUMNS = ("account_id", "id", "kind", "lane", "due", "priority", "ref", "lease"
 _HINT = merging(
     ready, ("lane", "account_id", "priority"), ("next_due",), "next_due = excluded.next_due WHERE ready.next_due > excluded.next_due"
 )
-_MAIL = "lane NOT LIKE 'hook:%'"  # webhook posts are left alone: this version queues them and has no sender for them yet
+# Webhook posts are left alone: this version queues them and has no sender for them yet, and nobody is woken for those that
+# are put while results are settled.
+_MAIL = "lane NOT LIKE 'hook:%'"
 _LOOK = Statement(
     " UNION ALL ".join(
         part

@@ -42,7 +42,7 @@ def _of_account(name: str, *columns: Column[Any] | UniqueConstraint) -> Table:
 sequence = Table("sequence", metadata, Column("name", Text, primary_key=True), _int("next"))
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
 # One row per process that ever ran: `id` is the worker number of messageIds and is never reused.
-node = Table("node", metadata, Column("id", BigInteger, primary_key=True, autoincrement=False), _text("host"), _int("delivers"), _int("started"), _int("until"))
+node = Table("node", metadata, Column("id", BigInteger, primary_key=True, autoincrement=False), _text("host"), _int("delivers"), _int("started"), _int("until"), _int("fence"))
 # A lane is worked on by one node at a time.
 lane = Table("lane", metadata, Column("name", Text, primary_key=True), _int("node"))
 

@@ -102,8 +102,8 @@ class Tx(Protocol):
         """As `run_many`, of rows that nothing else which waits writes. On PostgreSQL `sql` takes them as arrays, a column each."""
 
     async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
-        """Change or lock exactly `rows` rows, told by what `sql` returns; else raise `otherwise`, with which the unit must end.
-        It goes before all else that waits; on PostgreSQL the unit may be run again to find out which `must` it was."""
+        """Change or lock exactly `rows` rows, of those that nothing else which waits writes, told by what `sql` returns; else
+        raise `otherwise`. It goes before all else that waits; on PostgreSQL the unit may be run again to find out which it was."""
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""

@@ -12,7 +12,8 @@ from aurorasend import operate
 from aurorasend.account import KEPT_US
 from aurorasend.clock import MINUTE
 from aurorasend.config import Settings, load
-from aurorasend.store.tx import Statement, Store
+from aurorasend.store import account as accounts
+from aurorasend.store.tx import Statement, Store, Unit
 from tests.management import NOW, Api, managing
 
 
@@ -182,3 +183,21 @@ async def test_mail_of_an_api_user_waits_in_quiet_hours(api: Api, settings: Sett
     sql = Statement("SELECT quiet_minutes FROM api_user WHERE name = 'one_batch'")
     quiet = await api.node.store.read(lambda tx: tx.rows(sql))
     assert quiet == [(0,)]
+
+
+async def test_the_quota_is_counted_up_to_its_limit(store: Store) -> None:
+    class Over(Exception):
+        pass
+
+    def counting(day: str, mails: int) -> Unit[None]:
+        return lambda tx: accounts.count(tx, 1, day, mails, 10, Over())
+
+    with pytest.raises(Over):
+        await store.write(counting("first", 11))
+    assert await store.read(lambda tx: accounts.used_quota(tx, 1, "first")) == 0
+    for day, used in (("once", [10]), ("twice", [4, 6])):
+        for mails in used:
+            await store.write(counting(day, mails))
+        with pytest.raises(Over):
+            await store.write(counting(day, 1))
+        assert await store.read(lambda tx, day=day: accounts.used_quota(tx, 1, day)) == 10  # type: ignore[misc]

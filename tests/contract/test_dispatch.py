@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from aurorasend import dispatch
-from aurorasend.clock import HOUR
-from aurorasend.store.tx import Statement, Store, T, Unit
-from tests.dispatching import CLOCK, LEFT, Lossy, Notes, dispatching, put, until
+from aurorasend import dispatch, queue
+from aurorasend.clock import HOUR, SECOND
+from aurorasend.queue import Kind, Work
+from aurorasend.store.tx import EVER, Statement, Store, Tx
+from tests.dispatching import CLOCK, LEFT, Lossy, Notes, dispatching, is_tried, put, until
 
+ALL = Statement("SELECT id, tries, lease, due FROM work")
+GIVEN_BACK = Statement("UPDATE work SET lease = 0, due = $1 WHERE id IN ids($2)")
 WAITS = Statement("SELECT due, tries, lease FROM work")
 
 
@@ -30,41 +33,52 @@ async def test_every_entry_is_tried_once(store: Store, tmp_path: Path) -> None:
     assert sorted(crew.tried) == list(range(100))
 
 
-class Counted:
-    """A store that counts how often it is read."""
-
-    def __init__(self, store: Store) -> None:
-        self.engine, self.write, self.close = store.engine, store.write, store.close
-        self._store = store
-        self.reads = 0
-
-    async def read(self, unit: Unit[T]) -> T:
-        self.reads += 1
-        return await self._store.read(unit)
-
-
 async def test_the_next_turn_comes_when_there_is_room_for_what_waits(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And when something waits again; what is settled and leaves nothing that waits is no news."""
     monkeypatch.setattr(dispatch, "POLL_S", 60.0)
-    crew, counted = Notes(), Counted(store)
-    crew.again = {300}
+    crew, look, looked = Notes(), queue.look, 0
+    crew.again, crew.stalled[200] = {300}, asyncio.Event()
     await put(store, "lane", range(100))
+
+    async def counted(tx: Tx, node: int, now_us: int, limit: int) -> tuple[list[queue.Key], int | None]:
+        nonlocal looked
+        looked += 1
+        return await look(tx, node, now_us, limit)
+
+    monkeypatch.setattr(queue, "look", counted)
 
     async def is_done() -> bool:
         return await store.read(lambda tx: tx.row(LEFT)) == (0,)
 
-    async with dispatching(counted, tmp_path, crew) as node:
+    async with dispatching(store, tmp_path, crew) as node:
         await until(is_done)
-        for entries, looks in (([200, 201], 1), ([300], 3)):
-            await put(store, "lane", entries)
-            counted.reads = 0
-            node.wake.work_here()
-            await until(is_done)
-            await asyncio.sleep(0.1)
-            assert counted.reads == looks
-    assert sorted(crew.tried) == [*range(100), 200, 201, 300, 300]
+        await put(store, "lane", [300])
+        node.wake.work_here()
+        await until(is_done)
+        await put(store, "lane", [200])
+        node.wake.work_here()
+        await until(is_tried(crew, {200}))
+        await asyncio.sleep(0.1)
+        looked = 0
+        crew.stalled[200].set()
+        await until(is_done)
+        await asyncio.sleep(0.1)
+        assert looked == 0
+    assert sorted(crew.tried) == [*range(100), 200, 300, 300]
+
+
+async def test_what_of_a_key_is_due_later_than_what_was_claimed_is_not_forgotten(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look sees the first of each key only."""
+    monkeypatch.setattr(dispatch, "POLL_S", 60.0)
+    crew, now_us = Notes(), CLOCK.now_us()
+    works = [Work(1, n, Kind.MAIL, "lane", now_us + n * SECOND // 10, 0, n) for n in range(5)]
+    await store.write(lambda tx: queue.put(tx, works))
+    async with dispatching(store, tmp_path, crew):
+        await until(is_tried(crew, set(range(5))))
 
 
 async def test_a_node_that_joins_has_its_share_long_before_the_first_ones_next_beat(store: Store, tmp_path: Path) -> None:
@@ -146,6 +160,69 @@ async def test_an_outcome_that_cannot_be_recorded_holds_up_no_other(store: Store
     crew.unrecordable = {7}
     await work_off(store, tmp_path, crew, 40, 1)
     assert sorted(crew.tried) == list(range(40))
+
+
+async def test_results_of_several_accounts_are_settled_together(store: Store, tmp_path: Path) -> None:
+    crew, go_on = Notes(), asyncio.Event()
+    crew.stalled = dict.fromkeys(range(3), go_on)
+    works = [Work(1 + n, n, Kind.MAIL, "lane", CLOCK.now_us(), 0, n) for n in range(3)]
+    await store.write(lambda tx: queue.put(tx, works))
+
+    async def is_done() -> bool:
+        return await store.read(lambda tx: tx.row(LEFT)) == (0,)
+
+    async with dispatching(store, tmp_path, crew):
+        await until(is_tried(crew, set(range(3))))
+        go_on.set()
+        await until(is_done)
+        assert sorted(crew.recorded) == [0, 1, 2]
+
+
+async def test_f42_of_results_that_come_together_only_those_still_ours_are_recorded(store: Store, tmp_path: Path) -> None:
+    """Of two accounts, some final and some to be tried again; two were given back meanwhile: whoever has them now tries again."""
+    crew, go_on = Notes(), asyncio.Event()
+    crew.stalled, crew.again = dict.fromkeys(range(1, 7), go_on), {5, 6}
+    works = [Work(1 + n % 2, n, Kind.MAIL, f"lane{n % 2}", CLOCK.now_us(), 0, n) for n in range(1, 7)]
+    await store.write(lambda tx: queue.put(tx, works))
+    async with dispatching(store, tmp_path, crew) as node:
+        await until(is_tried(crew, set(range(1, 7))))
+        await store.write(lambda tx: tx.run(GIVEN_BACK, EVER - 1, tx.many([2, 5])))
+        go_on.set()
+
+        async def is_settled() -> bool:
+            return not any(lane.busy for lane in node.lanes)
+
+        await until(is_settled)
+        assert sorted(crew.recorded) == [1, 3, 4, 6]
+        left = {row[0]: row[1:] for row in await store.read(lambda tx: tx.rows(ALL))}
+        assert left[2] == left[5] == (1, 0, EVER - 1)
+        assert set(left) <= {2, 5, 6}
+
+
+async def test_the_outcome_of_a_lost_lease_ends_nothing_that_was_claimed_anew(store: Store, tmp_path: Path) -> None:
+    """By the same process, which has another number now."""
+    crew, first = Notes(), asyncio.Event()
+    crew.stalled[1] = first
+    await put(store, "lane", [1])
+    async with dispatching(store, tmp_path, crew) as node:
+        await until(is_tried(crew, {1}))
+        second = crew.stalled[1] = asyncio.Event()
+        await node.membership.renew()
+        node.wake.work_here()
+
+        async def is_tried_again() -> bool:
+            return crew.tried == [1, 1]
+
+        await until(is_tried_again)
+        first.set()
+        await asyncio.sleep(0.3)
+        assert await store.read(lambda tx: tx.row(LEFT)) == (1,) and not crew.recorded
+        second.set()
+
+        async def is_done() -> bool:
+            return await store.read(lambda tx: tx.row(LEFT)) == (0,)
+
+        await until(is_done)
 
 
 async def test_what_is_claimed_during_a_stop_without_grace_is_not_tried(store: Store, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Mail that is claimed as it is stored, on both engines, with a crew that only takes notes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from aurorasend import dispatch, lanes, queue
@@ -16,9 +18,12 @@ from aurorasend.handover import Buried, Handover, Mails
 from aurorasend.lanes import Place
 from aurorasend.letters import Known, Submitted
 from aurorasend.quiet import NEVER
+from aurorasend.store import account as accounts
 from aurorasend.store import node as nodes
+from aurorasend.store.postgres import PostgresStore, PostgresTx
 from aurorasend.store.tx import Row, Statement, Store, Tx
-from tests.dispatching import CLOCK, LEFT, Dispatching, Notes, dispatching, until
+from tests.dispatching import CLOCK, LEFT, Dispatching, Notes, dispatching, is_tried, until
+from tests.postgres import Server
 
 ENTRIES = Statement("SELECT id, lane, due, tries, lease FROM work ORDER BY id")
 HINTS = Statement("SELECT lane, next_due FROM ready ORDER BY lane")
@@ -68,13 +73,6 @@ class Way:
             return len(self.node.lanes.leased) == 2 and not self.node.lanes.busy
 
         await until(are_ours)
-
-
-def is_tried(crew: Notes, ids: set[int]) -> Callable[[], Awaitable[bool]]:
-    async def holds() -> bool:
-        return ids <= set(crew.tried)
-
-    return holds
 
 
 async def test_it_is_claimed_in_the_transaction_and_no_turn_is_needed(store: Store, tmp_path: Path) -> None:
@@ -179,7 +177,7 @@ async def test_it_is_looked_for_until_the_store_answers(store: Store, tmp_path: 
         await store.write(lambda tx: way.put(tx, mails))
         held, away = queue.held, [Unavailable("away"), ValueError("not a store")]
 
-        async def later(tx: Tx, worker: int, ids: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        async def later(tx: Tx, worker: int, ids: Sequence[tuple[int, int]]) -> tuple[int, set[tuple[int, int]]]:
             if away:
                 raise away.pop()
             return await held(tx, worker, ids)
@@ -188,6 +186,84 @@ async def test_it_is_looked_for_until_the_store_answers(store: Store, tmp_path: 
         way.handover.begin([(mails, None)], others=False, is_doubtful=True)
         await until(is_tried(crew, {10}))
         assert not away
+
+
+async def test_f24_what_is_looked_for_and_not_there_does_not_come_later(store: Store, tmp_path: Path) -> None:
+    """It was still on its way: answered with a failure, it may not be claimed any more by a process that does not know it."""
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        late = way.reserve([10])
+        assert late.places
+        way.handover.begin([(late, None)], others=False, is_doubtful=True)
+
+        async def is_looked_for() -> bool:
+            return not any(lane.busy for lane in node.lanes)
+
+        await until(is_looked_for)
+        with pytest.raises(Buried):
+            await store.write(lambda tx: way.put(tx, late))
+        assert await way.entries() == []
+        assert await way.accept([11])
+        await until(is_tried(crew, {11}))
+    assert sorted(crew.tried) == [1, 2, 11]
+
+
+async def test_f24_an_acceptance_that_a_cut_connection_left_to_the_server_is_looked_for(
+    postgres: Server, tmp_path: Path
+) -> None:
+    """The server waits for a lock with it, and does not notice."""
+    store = PostgresStore(postgres.create("left_to_the_server", "migrated"), CLOCK)
+    other = await asyncpg.connect(store.url)
+    await other.execute("INSERT INTO quota (account_id, day, used) VALUES (1, '1', 0)")
+    async with dispatching(store, tmp_path, Notes()) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        mails = way.reserve([10])
+        used: list[Any] = []
+
+        async def unit(tx: Tx) -> None:
+            used.append(cast(PostgresTx, tx)._connection)
+            await accounts.count(tx, 1, "1", 1, 9, ValueError())
+            await way.put(tx, mails)
+
+        async with other.transaction():
+            await other.execute("UPDATE quota SET used = 1")
+            accepting = asyncio.create_task(store.write(unit))
+            await asyncio.sleep(0.2)
+            used[0]._con._transport.abort()
+            with pytest.raises(Unavailable):
+                await accepting
+            worker = node.lanes.worker
+            assert (await store.write(lambda tx: queue.held(tx, worker, [(1, 10)])))[1] == set()
+        await asyncio.sleep(0.2)
+        assert await way.entries() == []
+        assert await other.fetchval("SELECT used FROM quota") == 1
+        way.handover.give_back([mails])
+    await other.close()
+    await store.close()
+
+
+async def test_a_burial_waits_for_an_acceptance_that_asked_whether_it_may_claim(postgres: Server) -> None:
+    store = PostgresStore(postgres.create("asked", "migrated"), CLOCK)
+    worker, go_on = await store.write(lambda tx: nodes.add(tx, "here", True, 0, 1)), asyncio.Event()
+
+    async def unit(tx: Tx) -> None:
+        await nodes.must_claim(tx, worker, 0, Buried())
+        await queue.put(tx, [queue.Work(1, 10, queue.Kind.MAIL, "lane", 1, 0, 10, worker, 1)])
+        await tx.rows(ENTRIES)
+        await go_on.wait()
+
+    accepting = asyncio.create_task(store.write(unit))
+    await asyncio.sleep(0.1)
+    burying = asyncio.create_task(store.write(lambda tx: nodes.bury(tx, worker, 1)))
+    await asyncio.sleep(0.2)
+    assert not burying.done()
+    go_on.set()
+    await accepting
+    assert await burying
+    await store.close()
 
 
 async def test_it_is_put_off_when_it_cannot_be_loaded(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,10 @@ SET_SOME = Statement("UPDATE meta SET value = 'set' WHERE key IN texts($1) RETUR
 RAISE = Statement("UPDATE sequence SET next = next + $2 WHERE name = $1 AND next + $2 <= 10 RETURNING 1")
 
 
+class Short(Exception):
+    """Fewer rows than there must be."""
+
+
 async def value(store: Store, key: str) -> str | None:
     row = await store.read(lambda tx: tx.row(GET, key))
     return None if row is None else row[0]
@@ -126,16 +130,28 @@ async def test_postgresql_ends_who_stands_still_and_who_waits_for_a_lock(
     await store.close()
 
 
-async def test_what_goes_to_postgresql_together_is_done_in_its_order(postgres: Server) -> None:
-    """Locks are taken in it. That a server has done so until now does not say that it must, so it is looked at here."""
-    names = [f"n{n}" for n in range(6)]
+@pytest.mark.parametrize("has_musts", [False, True])
+async def test_what_goes_to_postgresql_together_is_done_in_its_order(postgres: Server, has_musts: bool) -> None:
+    """What must be, and then the rest; locks are taken in it. That a server has done so until now does not say that it must, so
+    it is looked at here."""
+    names = [f"n{n}" for n in range(8)]
+
+    def noting(name: str, end: str = "") -> Statement:
+        return Statement(f"INSERT INTO meta (key, value) SELECT '{name}', clock_timestamp()::text || $1::text {end}")
 
     async def unit(tx: Tx) -> None:
-        for name in names:
-            await tx.change(Statement(f"INSERT INTO meta (key, value) SELECT '{name}', clock_timestamp()::text || $1::text"), "")
+        """In each of the halves, the second of which is in a transaction that has begun."""
+        for first in (0, 4):
+            for name in names[first + 2 : first + 4]:
+                await tx.change(noting(name), "")
+            for name in names[first : first + 2] if has_musts else ():
+                await tx.must(noting(name, "RETURNING 1"), "", rows=1, otherwise=Short())
+            if first == 0:
+                await tx.rows(NAMED, "nobody")
 
-    store = PostgresStore(postgres.create("ordered", "migrated"), SystemClock())
+    store = PostgresStore(postgres.create(f"ordered{int(has_musts)}", "migrated"), SystemClock())
     await store.write(unit)
+    names = [name for name in names if has_musts or name[1] not in "0145"]
     done = [await value(store, name) or "" for name in names]
     await store.close()
     assert done == sorted(done) and len(set(done)) == len(names)
@@ -153,9 +169,13 @@ async def test_a_look_beside_sees_what_was_there_and_holds_up_nothing(store: Sto
     assert [tuple(row) for row in await store.write(unit)] == [(7,)]
     assert await value(store, "a") == "2"
 
+    async def failing(tx: Tx) -> None:
+        await tx.beside(RAISE, "s", 1)
+        raise ValueError("no")
 
-class Short(Exception):
-    """Fewer rows than there must be."""
+    with pytest.raises(ValueError, match="no"):
+        await store.write(failing)
+    assert await store.read(lambda tx: tx.row(NAMED, "s")) == (7,)
 
 
 async def test_what_must_be_is_done_with_all_else(store: Store) -> None:
@@ -240,6 +260,21 @@ async def test_postgresql_begins_no_transaction_before_something_is_written(
     with pytest.raises(Unavailable):
         await store.write(locking)
     await store.close()
+
+
+async def test_an_argument_that_cannot_be_sent_is_a_fault_of_the_unit(postgres: Server) -> None:
+    """Not of the server, or all who share the transaction would be turned away."""
+    store = PostgresStore(postgres.create("argument", "migrated"), SystemClock())
+    for change in (lambda tx: tx.change(RAISE, "n", 2**64), lambda tx: tx.run(RAISE, "n", 2**64)):
+        with pytest.raises(asyncpg.DataError):
+            await store.write(change)
+    await store.close()
+
+
+@pytest.mark.parametrize("lock", ["UPDATE", "NO KEY UPDATE", "SHARE"])
+def test_what_locks_is_no_read(lock: str) -> None:
+    assert Statement("SELECT 1 FROM meta WHERE key = $1").is_read
+    assert not Statement(f"SELECT 1 FROM meta WHERE key = $1 FOR {lock}").is_read
 
 
 async def test_postgresql_tells_what_was_surely_not_done(postgres: Server) -> None:

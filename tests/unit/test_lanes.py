@@ -94,6 +94,33 @@ async def test_what_is_settled_is_news_only_where_something_waits(world: World) 
     assert [*told, world.lanes.hungry] == [False, True, False, True]
 
 
+async def test_what_is_settled_is_news_where_a_lane_found_no_room_or_the_lease_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IN_FLIGHT", 2)
+    world.reserve(2)
+    world.turn([Key("other", 1, TRIGGER)], entries=0)
+    world.lanes._behind.clear()  # of it alone
+    told = [world.lanes.hungry]
+    world.turn([], entries=0)
+    told.append(world.lanes.hungry)
+    world.member.worker += 1
+    assert [*told, world.lanes.hungry] == [True, False, True]
+
+
+async def test_what_is_settled_during_a_turn_is_news(world: World) -> None:
+    """It may make the room that the turn did not find."""
+    world.lanes.begin_turn()
+    told = [world.lanes.hungry]
+    chosen = world.lanes.choose([HELD])
+    told.append(world.lanes.hungry)
+    world.lanes.took([HELD], chosen, [(HELD, [])])
+    told.append(world.lanes.hungry)
+    chosen = world.lanes.choose([HELD])
+    world.lanes.missed(chosen)
+    assert [*told, world.lanes.hungry] == [False, True, False, False]
+
+
 async def test_an_account_that_finds_no_room_is_not_passed_by_another(world: World) -> None:
     places = world.reserve(3)
     world.turn([HELD, Key("held", 2, TRIGGER)], entries=3)

@@ -256,6 +256,7 @@ def upgrade() -> None:
     sa.Column('delivers', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('started', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('until', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
+    sa.Column('fence', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('id')
     )
     op.create_table('quota',
