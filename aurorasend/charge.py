@@ -2,7 +2,7 @@
 steps 11-13).
 
 Called by submission, in accept's transaction. Calls store. A row of the quota is changed by every submission of its
-account, so it is locked as late as can be: `count` makes it a hot row, the first of them. Submissions that something else may
+account, so it is locked at the end: `count` makes it a hot row, the first of them. Submissions that something else may
 refuse too go through `charge`, which comes before they are written.
 """
 

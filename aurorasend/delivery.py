@@ -293,12 +293,11 @@ class Mail:
         now_us = self._clock.now_us()
         again: Later | None = None
         if found.fate in (Fate.DEFERRED, Fate.AMBIGUOUS, Fate.HELD):
-            claimed = due.claimed
-            at = next_attempt(claimed.tries, due.created, now_us, self._life(due), due.submitted.quiet)
+            at = next_attempt(due.claimed.tries, due.created, now_us, self._life(due), due.submitted.quiet)
             if at is None:
                 found = msgspec.structs.replace(found, fate=Fate.BOUNCED)
             else:
-                again = Later(claimed.account_id, claimed.id, at)
+                again = Later(due.claimed, at)
         return Result(due.claimed, again, Report(due, found, now_us, caught))
 
     # -- settling
@@ -328,8 +327,7 @@ class Mail:
 
 
 def _untried(due: Due, at_us: int) -> Result:
-    claimed = due.claimed
-    return Result(claimed, Later(claimed.account_id, claimed.id, at_us, counts=False), None)
+    return Result(due.claimed, Later(due.claimed, at_us, counts=False), None)
 
 
 async def _refund(tx: Tx, reports: Sequence[Report]) -> None:

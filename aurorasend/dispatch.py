@@ -258,7 +258,7 @@ class Dispatcher:
         at = self._clock.now_us() + (FAULTY_US if is_faulty else SECOND)
         if is_faulty and claimed.tries >= FAULTY_TRIES:
             at = EVER
-        return Later(claimed.account_id, claimed.id, at, counts=is_faulty)
+        return Later(claimed, at, counts=is_faulty)
 
     # -- attempts
 
@@ -344,14 +344,14 @@ class Dispatcher:
                 log.exception("the outcome of an entry cannot be recorded: %s", claimed)
                 if result.report is None:
                     return  # it comes back when its claim has run out
-                again = result.again or Later(claimed.account_id, claimed.id, EVER)
+                again = result.again or Later(claimed, EVER)
                 some = [(lane, priority, Result(claimed, again, None))]
 
     async def _record(
         self, tx: Tx, results: Sequence[Result], worker: int, prepared: dict[Kind, Any], *, whole: bool
     ) -> None:
-        """The transaction. Mostly `worker` holds all; when it does not, it raises NotHeld if `whole`, and else leaves out what
-        others may try again."""
+        """The transaction. Mostly `worker` holds all; when it does not, it raises NotHeld for a final one if `whole`, and else
+        leaves out what others may try again."""
         kept = {(r.claimed.account_id, r.claimed.id) for r in results if r.again is None}
         if whole:
             await queue.finish_all(tx, worker, kept)

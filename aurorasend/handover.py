@@ -24,7 +24,7 @@ from aurorasend.wake import Wake
 
 class Mails(msgspec.Struct):
     """The recipients of one submission. `first` is the id of the first one's entry, the others' follow it; `due` is when
-    they are, `places` those that are reserved, for the first of them."""
+    they are, `places` those that are reserved, for the first of them, and `until` when the claims of these run out."""
 
     account_id: int
     first: int
@@ -32,6 +32,7 @@ class Mails(msgspec.Struct):
     priority: int
     due: int
     places: Sequence[Place] = ()
+    until: int = 0
 
 
 class Buried(Exception):
@@ -56,8 +57,9 @@ class Handover:
     def reserve(self, some: Sequence[Mails]) -> None:
         """Before the transaction: places in lanes that are ours."""
         if self._lanes is not None and self._lanes.open:
+            until_us = self._clock.now_us() + HORIZON
             for mails in some:
-                mails.places = self._reserve(self._lanes, mails)
+                mails.places, mails.until = self._reserve(self._lanes, mails), until_us
 
     def _reserve(self, lanes: Lanes, mails: Mails) -> list[Place]:
         places: list[Place] = []
@@ -76,13 +78,12 @@ class Handover:
     def works(self, tx: Tx, some: Sequence[Mails]) -> list[Work]:
         """In the transaction: the entries as they are stored. At its end it raises Buried if what has a place is not ours."""
         works: list[Work] = []
-        until_us = self._clock.now_us() + HORIZON
         for mails in some:
             if mails.places:
                 tx.gather(Hot.NODE, _must_claim)[mails.places[0].worker, mails.places[0].fence] = 1
             for n, (number, target) in enumerate(enumerate(mails.targets, mails.first)):
                 if n < len(mails.places):
-                    lane, worker, due, tries = mails.places[n].lane.name, mails.places[n].worker, until_us, 1
+                    lane, worker, due, tries = mails.places[n].lane.name, mails.places[n].worker, mails.until, 1
                 else:
                     lane, worker, due, tries = self._lane(domain_of(target.address), number), 0, mails.due, 0
                 works.append(Work(mails.account_id, number, Kind.MAIL, lane, due, mails.priority, number, worker, tries))
@@ -92,9 +93,9 @@ class Handover:
         """After the transaction, in which what has places was claimed: `stored` has some, with what delivery need not read of
         it. `others`: it put more into the queue, for whoever is woken. `is_doubtful`: perhaps nothing was stored."""
         used = [
-            (place, Claimed(mails.account_id, number, Kind.MAIL, number, 1), known and Fresh(known, n, mails.targets[n]))
+            (place, Claimed(mails.account_id, id_, Kind.MAIL, id_, 1, mails.until), known and Fresh(known, n, mails.targets[n]))
             for mails, known in stored
-            for n, (number, place) in enumerate(enumerate(mails.places, mails.first))
+            for n, (id_, place) in enumerate(enumerate(mails.places, mails.first))
         ]
         if used and self._lanes is not None:
             self._lanes.use(used, is_doubtful=is_doubtful)

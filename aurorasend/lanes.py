@@ -2,7 +2,7 @@
 
 Used by dispatch, which claims, tries and settles, and by handover, whose mail is claimed as it is stored. Asks membership
 only. Always: no more than IN_FLIGHT entries are under way, nothing is claimed for a lane that is being given up, and what
-waits goes before what is new.
+is known to wait goes before what is new.
 """
 
 import time
@@ -16,7 +16,7 @@ from aurorasend.clock import MINUTE, Clock
 from aurorasend.membership import Membership
 from aurorasend.queue import HORIZON, Claimed, Key, Priority, Taken, Wanted
 
-KEYS = 512  # (lane, account, priority) looked at in one turn
+KEYS = 512  # (lane, account, priority) of each priority looked at in one turn
 IN_FLIGHT = 2048  # entries claimed by this node and not settled; bounds memory
 EVERY = max(Priority) + 1  # a priority that no entry has
 KEPT_FREE = IN_FLIGHT // 4  # of these, for what is not batch: bulk mail to slow hosts must leave room
@@ -98,8 +98,8 @@ class Lanes:
 
     @property
     def hungry(self) -> bool:
-        """Whether what is settled makes room for something that is due: the last turn left some, or this one may have, or all
-        was given back with the lease."""
+        """Whether what is settled makes room for something that is due: the last turn left some, or this one may have, a
+        claim is in doubt, or all was given back with the lease."""
         left = bool(self._behind) or self._crammed < EVERY
         return left or self._choosing or self.doubt_since is not None or self.worker != self._membership.worker
 

@@ -182,7 +182,7 @@ class Expansion:
         """Nothing is held."""
 
     def _again(self, claimed: Claimed, wait_us: int) -> Result:
-        return Result(claimed, Later(claimed.account_id, claimed.id, self._clock.now_us() + wait_us, counts=False), None)
+        return Result(claimed, Later(claimed, self._clock.now_us() + wait_us, counts=False), None)
 
     async def _after_fault(self, claimed: Claimed) -> Result:
         """Try again, but not for ever. Faults are counted in the send: the tries of its entry are also those of nodes that

@@ -50,20 +50,21 @@ class Work(NamedTuple):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """An entry that a node works on. `tries` counts this attempt too."""
+    """An entry that a node works on. `tries` counts this attempt too; `until` is when the claim runs out, and tells it from
+    another one of the same entry."""
 
     account_id: int
     id: int
     kind: Kind
     ref: int
     tries: int
+    until: int
 
 
 class Later(msgspec.Struct, frozen=True):
-    """An entry that waits again. `counts` is False when nothing was tried (held, no room)."""
+    """A claimed entry that waits again. `counts` is False when nothing was tried (held, no room)."""
 
-    account_id: int
-    id: int
+    claimed: Claimed
     due: int
     counts: bool = True
 
@@ -105,10 +106,11 @@ async def claim(
     lanes `leaving`, from whose keys it took something."""
     taken: list[Taken] = []
     drained: list[tuple[str, int, int]] = []
+    until_us = now_us + HORIZON
     for key, limit, besides in wanted:
         place = (key.lane, key.account_id, key.priority)
-        found = await rows.claim(tx, place, (now_us, now_us + HORIZON), limit, node, besides)
-        taken.append((key, [Claimed(key.account_id, entry_id, Kind(kind), ref, tries) for entry_id, kind, ref, tries in found]))
+        found = await rows.claim(tx, place, (now_us, until_us), limit, node, besides)
+        taken.append((key, [Claimed(key.account_id, id_, Kind(kind), ref, tries, until_us) for id_, kind, ref, tries in found]))
         if len(found) < limit:
             drained.append(place)
     for keys in (leaving or {}).values():
@@ -120,7 +122,7 @@ async def claim(
 
 
 class NotHeld(Exception):
-    """Some of the entries were given back meanwhile."""
+    """Some of the entries were given back meanwhile, or settled by a transaction whose answer was lost."""
 
 
 async def finish_all(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> None:
@@ -139,8 +141,9 @@ async def finish(tx: Tx, node: int, done: Iterable[tuple[int, int]]) -> set[tupl
 
 
 async def later(tx: Tx, node: int, entries: Sequence[Later]) -> set[tuple[int, int]]:
-    """Give entries back until their due. Returns those that `node` still held."""
-    ordered = sorted((e.account_id, e.id, e.due, 0 if e.counts else 1) for e in entries)
+    """Give entries back until their due. Returns those that `node` still held by that claim: when this was done before, and
+    only its answer lost, it may have claimed them anew."""
+    ordered = sorted((e.claimed.account_id, e.claimed.id, e.claimed.until, e.due, 0 if e.counts else 1) for e in entries)
     return await rows.later(tx, node, ordered)
 
 

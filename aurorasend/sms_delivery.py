@@ -112,7 +112,7 @@ class SmsCrew:
         report = SmsReport(message, outcome, rendered.text, ended_at, began if handed else 0)
         if outcome.state == SmsState.REQUESTED:
             next_try = ended_at + min(RETRY * claimed.tries, RETRY_MOST)
-            return Result(claimed, Later(claimed.account_id, claimed.id, next_try), report)
+            return Result(claimed, Later(claimed, next_try), report)
         return Result(claimed, None, report)
 
     async def prepare(self, results: Sequence[Result]) -> int:

@@ -49,7 +49,7 @@ class Notes:
         if loaded.id in self.stalled:
             await self.stalled[loaded.id].wait()
         if loaded.id in self.again and loaded.tries == 1:
-            return Result(loaded, Later(loaded.account_id, loaded.id, CLOCK.now_us() + SECOND // 10), "again")
+            return Result(loaded, Later(loaded, CLOCK.now_us() + SECOND // 10), "again")
         return Result(loaded, None, "done")
 
     async def prepare(self, results: Sequence[Result]) -> None:

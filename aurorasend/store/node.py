@@ -51,8 +51,8 @@ async def must_claim(tx: Tx, node: int, fence: int, otherwise: Exception) -> Non
 
 
 async def fence_off(tx: Tx, node: int) -> int | None:
-    """Give `node` its next fence: of the transactions that claim under an earlier one those that were begun are over, and
-    those that were not, but are perhaps under way to the store, will do nothing. None when it was buried."""
+    """Give `node` its next fence: of the transactions that claim under an earlier one those that have asked are over, and
+    all others, be they begun or only under way to the store, will do nothing. None when it was buried."""
     row = await tx.row(_FENCE, node)
     return None if row is None else int(row[0])
 

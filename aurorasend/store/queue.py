@@ -63,7 +63,8 @@ _SET_HINTS = _of_given(f"UPDATE ready SET next_due = (SELECT min(due) {_WAITING}
 _FINISH = Statement("DELETE FROM work WHERE account_id = $1 AND lease = $2 AND id IN ids($3) RETURNING id")
 _HELD = Statement("SELECT id FROM work WHERE account_id = $1 AND lease = $2 AND id IN ids($3)")
 _LATER = Statement(
-    "UPDATE work SET due = $4, lease = 0, tries = tries - $5 WHERE account_id = $1 AND lease = $2 AND id = $3 RETURNING lane, priority"
+    "UPDATE work SET due = $5, lease = 0, tries = tries - $6 WHERE account_id = $1 AND lease = $2 AND id = $3 AND due = $4 "
+    "RETURNING lane, priority"
 )
 _HASTEN = Statement("UPDATE work SET due = $3 WHERE account_id = $1 AND id = $2 AND lease = 0 RETURNING lane, priority")
 _PARKED = Statement(
@@ -150,11 +151,12 @@ async def held(tx: Tx, account_id: int, node: int, ids: Sequence[int]) -> set[in
     return {row[0] for row in await tx.rows(_HELD, account_id, node, tx.many(ids))}
 
 
-async def later(tx: Tx, node: int, entries: Iterable[tuple[int, int, int, int]]) -> set[tuple[int, int]]:
-    """Entries (account_id, id, due, tries to take back) wait until their due; returns those still leased by `node`."""
+async def later(tx: Tx, node: int, entries: Iterable[tuple[int, int, int, int, int]]) -> set[tuple[int, int]]:
+    """Entries (account_id, id, end of the claim, due, tries to take back) wait until their due; returns those still leased by
+    `node` with that end."""
     kept: set[tuple[int, int]] = set()
-    for account_id, entry_id, due, untried in entries:
-        row = await tx.row(_LATER, account_id, node, entry_id, due, untried)
+    for account_id, entry_id, until, due, untried in entries:
+        row = await tx.row(_LATER, account_id, node, entry_id, until, due, untried)
         if row is not None:
             kept.add((account_id, entry_id))
             hint(tx, (row[0], account_id, row[1]), due)

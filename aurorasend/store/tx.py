@@ -3,7 +3,7 @@
 A unit of work is `async def unit(tx) -> T`. It awaits nothing but its `tx`, and may be run again from the
 start (its transaction was rolled back), so it changes nothing outside the store. On SQLite it runs in the
 writer thread, many units to one commit, each but the first in its SAVEPOINT; on PostgreSQL it runs on one connection of a
-pool in a transaction of its own. `write` returns only after the commit is on disk (design invariant 1).
+pool, and what it writes is a transaction of its own. `write` returns only after the commit is on disk (design invariant 1).
 """
 
 import re
@@ -56,7 +56,7 @@ def compiled(clause: ClauseElement, *names: str) -> Statement:
 
 
 class Hot(IntEnum):
-    """Rows that many transactions change or lock, in the order in which each does: last of all, so that nobody waits
+    """Rows that many transactions change or lock, in the order in which each does: at the end, so that nobody waits
     for them long, and always in this order, so that no two wait for each other."""
 
     QUOTA = 1
@@ -66,7 +66,7 @@ class Hot(IntEnum):
 
 
 class Tx(Protocol):
-    """An open transaction. `engine` lets a store module choose another plan, never another result."""
+    """What a unit has of the store. `engine` lets a store module choose another plan, never another result."""
 
     engine: Engine
 
@@ -85,7 +85,7 @@ class Tx(Protocol):
     async def beside(self, sql: Statement, *args: Any) -> list[Row]:
         """As `rows`, of rows that nothing which waits writes, and which goes on waiting."""
 
-    # On PostgreSQL the following wait, and go to the server together with the next statement that is asked something back,
+    # On PostgreSQL the following wait, and go to the server together, ahead of the next statement that is asked something back,
     # or at the end: what they break is told then.
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -103,7 +103,7 @@ class Tx(Protocol):
 
     async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
         """Change or lock exactly `rows` rows, of those that nothing else which waits writes, told by what `sql` returns; else
-        raise `otherwise`. It goes before all else that waits; on PostgreSQL the unit may be run again to find out which it was."""
+        raise `otherwise`. On PostgreSQL it may go before all else that waits, and the unit be run again to find out which it was."""
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
         """The argument for `IN ids($n)` or `IN texts($n)`."""

@@ -122,6 +122,6 @@ class Claimer:
         assert len(claimed) == BATCH, f"{len(claimed)} claimed"
         now = time.time_ns() // 1000
         await store.write(
-            lambda tx: queue.later(tx, NOBODY, [Later(one.account_id, one.id, now, counts=False) for one in claimed])
+            lambda tx: queue.later(tx, NOBODY, [Later(one, now, counts=False) for one in claimed])
         )
         return ClaimTime(spent, inside[0])

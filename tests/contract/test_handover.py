@@ -108,6 +108,17 @@ async def test_what_has_no_place_is_claimed_by_a_turn(store: Store, tmp_path: Pa
     assert sorted(crew.tried) == [1, 2, *range(100, 150)]
 
 
+async def test_f22_mail_finds_room_in_another_shard(store: Store, tmp_path: Path) -> None:
+    """All of these would be for the first one, which takes ten."""
+    crew = Notes()
+    async with dispatching(store, tmp_path, crew) as node:
+        way = Way(node, store, tmp_path)
+        await way.have_lanes()
+        some = [way.reserve([number]) for number in range(100, 124, 2)]
+        assert [place.lane.name[-2:] for mails in some for place in mails.places] == ["#0"] * 10 + ["#1"] * 2
+        way.handover.give_back(some)
+
+
 async def test_whoever_buries_the_node_gives_it_back(store: Store, tmp_path: Path) -> None:
     """It is hinted at, so that it is found."""
     crew = Notes()

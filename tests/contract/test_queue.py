@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from aurorasend import queue
 from aurorasend.clock import HOUR, MINUTE
-from aurorasend.queue import Key, Kind, Later, Work
+from aurorasend.queue import Claimed, Key, Kind, Later, Work
 from aurorasend.store import node as nodes
 from aurorasend.store import queue as rows
 from aurorasend.store.tx import EVER, Statement, Store, Tx
@@ -22,9 +24,13 @@ async def put(store: Store, *works: Work) -> None:
     await store.write(lambda tx: queue.put(tx, works))
 
 
-async def claim(store: Store, node: int = 7, *, key: Key = KEY, now: int = NOW, limit: int = 10) -> list[int]:
+async def take(store: Store, node: int = 7, *, key: Key = KEY, now: int = NOW, limit: int = 10) -> list[Claimed]:
     ((_, claimed),) = await store.write(lambda tx: queue.claim(tx, [(key, limit, ())], now, node))
-    return [one.id for one in claimed]
+    return sorted(claimed, key=lambda one: one.id)
+
+
+async def claim(store: Store, node: int = 7, *, key: Key = KEY, now: int = NOW, limit: int = 10) -> list[int]:
+    return [one.id for one in await take(store, node, key=key, now=now, limit=limit)]
 
 
 async def due(store: Store, node: int = 7, now: int = NOW) -> list[Key]:
@@ -78,20 +84,33 @@ async def test_finished_work_is_gone_and_its_hint_with_it(store: Store) -> None:
 
 async def test_only_who_holds_an_entry_can_settle_it(store: Store) -> None:
     await put(store, work(1), work(2))
-    await claim(store, 7)
+    _, two = await take(store, 7)
     assert await store.write(lambda tx: queue.finish(tx, 8, [(1, 1)])) == set()
-    assert await store.write(lambda tx: queue.later(tx, 8, [Later(1, 2, NOW)])) == set()
+    assert await store.write(lambda tx: queue.later(tx, 8, [Later(two, NOW)])) == set()
     assert await store.write(lambda tx: queue.finish(tx, 7, [(1, 1), (1, 2)])) == {(1, 1), (1, 2)}
 
 
 async def test_what_waits_again_is_due_then_and_counts_its_tries(store: Store) -> None:
     await put(store, work(1), work(2))
-    await claim(store)
-    await store.write(lambda tx: queue.later(tx, 7, [Later(1, 1, NOW + MINUTE), Later(1, 2, NOW + MINUTE, counts=False)]))
+    one, two = await take(store)
+    await store.write(lambda tx: queue.later(tx, 7, [Later(one, NOW + MINUTE), Later(two, NOW + MINUTE, counts=False)]))
     assert await hints(store) == NOW + MINUTE
     assert await claim(store) == []
     ((_, again),) = await store.write(lambda tx: queue.claim(tx, [(Key(LANE, 1, 0), 10, ())], NOW + MINUTE, 7))
     assert {(one.id, one.tries) for one in again} == {(1, 2), (2, 1)}
+
+
+@pytest.mark.parametrize("counts", [False, True])
+async def test_what_waits_again_and_is_claimed_anew_is_not_given_back_by_the_first_claim(store: Store, counts: bool) -> None:
+    """The answer to the first time was lost, and it is said again."""
+    await put(store, work(1))
+    (first,) = await take(store)
+    for kept in ({(1, 1)}, set()):
+        assert await store.write(lambda tx: queue.later(tx, 7, [Later(first, NOW + 1, counts)])) == kept
+    (second,) = await take(store, now=NOW + 1)
+    assert await store.write(lambda tx: queue.later(tx, 7, [Later(first, NOW + 1, counts)])) == set()
+    assert await store.write(lambda tx: queue.finish(tx, 7, [(1, 1)])) == {(1, 1)}
+    assert second.tries == 1 + counts
 
 
 async def test_a_dead_node_gives_everything_back_at_once(store: Store) -> None:
@@ -157,8 +176,8 @@ async def test_claiming_does_not_read_what_is_not_claimed(store: Store) -> None:
 
 async def test_what_is_parked_is_found_by_nobody_until_released(store: Store) -> None:
     await put(store, work(1), work(2), work(3, account=2), work(4, due=NOW + MINUTE))
-    claimed = await claim(store, limit=2)
-    await store.write(lambda tx: queue.later(tx, 7, [Later(1, one, EVER) for one in claimed]))
+    claimed = await take(store, limit=2)
+    await store.write(lambda tx: queue.later(tx, 7, [Later(one, EVER) for one in claimed]))
     assert await due(store, now=NOW + 365 * 24 * HOUR) == [KEY, Key(LANE, 2, 0)]
     assert await claim(store, now=NOW + 365 * 24 * HOUR) == [4]
     assert await store.read(lambda tx: rows.depth(tx, 10)) == [(LANE, 4, NOW, 1, 2)]

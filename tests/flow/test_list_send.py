@@ -197,7 +197,7 @@ async def test_f50_two_nodes_at_the_same_send_make_each_mail_once(place: Place) 
         send_id = (await sent(served))["info"]["maillistTaskId"][0]
         node, account_id = served.running.node, await served.account_id()
         (work_id,) = (await served.rows("SELECT id FROM work WHERE kind = 4"))[0]
-        claimed = Claimed(account_id, work_id, Kind.LIST, send_id, 1)
+        claimed = Claimed(account_id, work_id, Kind.LIST, send_id, 1, 0)
         ids = node.submissions._ids
         crews = [Expansion(node.store, node.clock, ids, node.settings, served.running.wake) for _ in range(4)]
         results = [await asyncio.gather(*(crew.attempt(claimed) for crew in crews)) for _ in range(10)]
@@ -271,7 +271,7 @@ async def test_f41_a_send_counts_for_the_name_under_which_it_was_accepted(place:
         send_id = (await sent(served))["info"]["maillistTaskId"][0]
         node, account_id, user = served.running.node, await served.account_id(), served.user("main.batch")
         crew = Expansion(node.store, node.clock, node.submissions._ids, node.settings, served.running.wake)
-        claimed = Claimed(account_id, (await served.rows("SELECT id FROM work WHERE kind = 4"))[0][0], Kind.LIST, send_id, 1)
+        claimed = Claimed(account_id, (await served.rows("SELECT id FROM work WHERE kind = 4"))[0][0], Kind.LIST, send_id, 1, 0)
         send = await node.store.read(lambda tx: list_send.rows.get(tx, account_id, send_id))
         assert send is not None
         await node.store.write(lambda tx: crew._begin(tx, send))
@@ -326,7 +326,7 @@ async def test_members_that_come_later_are_not_reached_and_a_deleted_list_ends_i
         node, account_id, user = served.running.node, await served.account_id(), served.user("main.batch")
         crew = Expansion(node.store, node.clock, node.submissions._ids, node.settings, served.running.wake)
         works = dict(await served.rows("SELECT ref, id FROM work WHERE kind = 4"))
-        claimed = Claimed(account_id, works[first], Kind.LIST, first, 1)
+        claimed = Claimed(account_id, works[first], Kind.LIST, first, 1, 0)
         send = await node.store.read(lambda tx: list_send.rows.get(tx, account_id, first))
         assert send is not None
         await node.store.write(lambda tx: crew._begin(tx, send))
@@ -334,7 +334,7 @@ async def test_members_that_come_later_are_not_reached_and_a_deleted_list_ends_i
         await served.call("/addressmember/delete", {**user, "address": ALIAS, "members": "m19@d1.example.net"})
         await served.call("/addresslist/delete", {**user, "address": "gone@maillist.example.org"})
         assert (await crew.attempt(claimed)).again is None
-        assert (await crew.attempt(Claimed(account_id, works[second], Kind.LIST, second, 1))).again is None
+        assert (await crew.attempt(Claimed(account_id, works[second], Kind.LIST, second, 1, 0))).again is None
         assert await made(served) == everybody(19)
         assert [(await told(served, each))["status"] for each in (first, second)] == [State.DONE.words, State.FAILED.words]
 

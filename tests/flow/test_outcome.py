@@ -226,11 +226,22 @@ async def test_f39_a_refused_sender_is_not_the_recipients_bounce(data: Path, ref
         assert await bounce_list(node) == []
 
 
+NOTE_ENDS = (
+    "CREATE TABLE ended (id bigint, by text)",
+    "CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql "
+    "AS $$BEGIN INSERT INTO ended VALUES (OLD.id, pg_current_xact_id()::xid::text); RETURN NULL; END$$",
+    "CREATE TRIGGER ending AFTER DELETE ON work FOR EACH ROW EXECUTE FUNCTION note_end()",
+)
+
+
 async def test_f40_an_outcome_is_one_transaction(place: Place, internet: Internet) -> None:
     async with serving(place.data, relayed(internet), LONG_LEASE, url=place.url, clock=ManualClock()) as node:
         columns = "account_id, id, url, api_user_id, events, created, updated"
         sql = f"INSERT INTO webhook ({columns}) VALUES ($1, 5, 'http://x', 0, '4,1', 0, 0)"
         await node.change(sql, account_id := await node.account_id())
+        is_postgres = node.running.node.store.engine == "postgres"  # which can tell the transaction of a row
+        for statement in NOTE_ENDS if is_postgres else ():
+            await node.change(statement)
         await node.accepted(to="no-such-user@example.net;451@example.net;ann@example.net")
 
         async def only_posts_and_one_wait() -> bool:
@@ -243,13 +254,15 @@ async def test_f40_an_outcome_is_one_transaction(place: Place, internet: Interne
         assert posts == [(f"hook:{account_id}.5", event_id) for (event_id,) in told]
         assert await node.counted() == {(18, 0): 3, (4, 406): 1, (1, 0): 1}
         assert await node.count("suppression") == 1
-        if node.running.node.store.engine == "postgres":  # which can tell the transaction of a row
+        if is_postgres:
             about = "(SELECT id FROM recipient WHERE address = 'no-such-user@example.net')"
             writers = await node.rows(
                 f"SELECT xmin::text FROM recipient WHERE id = {about} UNION SELECT xmin::text FROM suppression UNION "
                 f"SELECT xmin::text FROM event WHERE recipient_id = {about} UNION SELECT xmin::text FROM counter WHERE kind = 4 "
-                f"UNION SELECT xmin::text FROM work WHERE kind = 3 AND ref = (SELECT id FROM event WHERE recipient_id = {about})"
+                f"UNION SELECT xmin::text FROM work WHERE kind = 3 AND ref = (SELECT id FROM event WHERE recipient_id = {about}) "
+                f"UNION SELECT by FROM ended WHERE id = {about}"
             )
+            assert (await node.rows(f"SELECT count(*) FROM ended WHERE id = {about}"))[0] == (1,)
             assert len(writers) == 1
             waiting = "(SELECT id FROM recipient WHERE address = '451@example.net')"
             writers = await node.rows(

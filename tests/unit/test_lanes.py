@@ -53,7 +53,7 @@ class World:
 
 
 def claimed(entry_id: int) -> Claimed:
-    return Claimed(1, entry_id, Kind.MAIL, entry_id, 1)
+    return Claimed(1, entry_id, Kind.MAIL, entry_id, 1, 0)
 
 
 @pytest.fixture
