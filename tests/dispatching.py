@@ -31,7 +31,8 @@ class Notes:
         self.unrecordable: set[int] = set()
         self.stalled: dict[int, asyncio.Event] = {}  # attempts that end only then
         self.faulty: set[int] = set()
-        self.again: set[int] = set()  # tried once more after a moment
+        self.again: set[int] = set()  # tried once more, after so long:
+        self.again_us = SECOND // 10
         self.loading = asyncio.Event()
         self.load_waits: asyncio.Event | None = None
 
@@ -49,7 +50,7 @@ class Notes:
         if loaded.id in self.stalled:
             await self.stalled[loaded.id].wait()
         if loaded.id in self.again and loaded.tries == 1:
-            return Result(loaded, Later(loaded, CLOCK.now_us() + SECOND // 10), "again")
+            return Result(loaded, Later(loaded, CLOCK.now_us() + self.again_us), "again")
         return Result(loaded, None, "done")
 
     async def prepare(self, results: Sequence[Result]) -> None:

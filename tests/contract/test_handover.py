@@ -10,7 +10,7 @@ import pytest
 
 from aurorasend import dispatch, lanes, queue
 from aurorasend.clock import HOUR, MINUTE, SECOND
-from aurorasend.codes import Unavailable
+from aurorasend.codes import Unavailable, Undone
 from aurorasend.config import load
 from aurorasend.content import Content, Mailbox, Target
 from aurorasend.event import Origin
@@ -26,6 +26,7 @@ from tests.dispatching import CLOCK, LEFT, Dispatching, Notes, dispatching, is_t
 from tests.postgres import Server
 
 ENTRIES = Statement("SELECT id, lane, due, tries, lease FROM work ORDER BY id")
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 HINTS = Statement("SELECT lane, next_due FROM ready ORDER BY lane")
 SUBMITTED = Submitted(Origin(1, 1, 1, 1, 0, 0), 1, "mail.example.com", 0, "id", False, False, False, False, False, "", NEVER, 1)
 KNOWN = Known(SUBMITTED, Content(Mailbox("a@example.com"), "Hi"), ())
@@ -239,15 +240,24 @@ async def test_f24_an_acceptance_that_a_cut_connection_left_to_the_server_is_loo
             await accounts.count(tx, 1, "1", 1, 9, ValueError())
             await way.put(tx, mails)
 
+        async def waits() -> bool:
+            return bool(await other.fetchval(WAITING))
+
         async with other.transaction():
             await other.execute("UPDATE quota SET used = 1")
             accepting = asyncio.create_task(store.write(unit))
-            await asyncio.sleep(0.2)
+            await until(waits)
             used[0]._con._transport.abort()
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as lost:
                 await accepting
+            assert not isinstance(lost.value, Undone)
             worker = node.lanes.worker
             assert (await store.write(lambda tx: queue.held(tx, worker, [(1, 10)])))[1] == set()
+
+        async def is_over() -> bool:
+            return not await waits()
+
+        await until(is_over)
         await asyncio.sleep(0.2)
         assert await way.entries() == []
         assert await other.fetchval("SELECT used FROM quota") == 1
@@ -258,16 +268,17 @@ async def test_f24_an_acceptance_that_a_cut_connection_left_to_the_server_is_loo
 
 async def test_a_burial_waits_for_an_acceptance_that_asked_whether_it_may_claim(postgres: Server) -> None:
     store = PostgresStore(postgres.create("asked", "migrated"), CLOCK)
-    worker, go_on = await store.write(lambda tx: nodes.add(tx, "here", True, 0, 1)), asyncio.Event()
+    worker, asked, go_on = await store.write(lambda tx: nodes.add(tx, "here", True, 0, 1)), asyncio.Event(), asyncio.Event()
 
     async def unit(tx: Tx) -> None:
         await nodes.must_claim(tx, worker, 0, Buried())
         await queue.put(tx, [queue.Work(1, 10, queue.Kind.MAIL, "lane", 1, 0, 10, worker, 1)])
         await tx.rows(ENTRIES)
+        asked.set()
         await go_on.wait()
 
     accepting = asyncio.create_task(store.write(unit))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(asked.wait(), 20)
     burying = asyncio.create_task(store.write(lambda tx: nodes.bury(tx, worker, 1)))
     await asyncio.sleep(0.2)
     assert not burying.done()
