@@ -24,7 +24,7 @@ from aurorasend.dkim import Signer, hash_body, load_key
 from aurorasend.event import BY_NAME, Event, Kind, domain_of, record
 from aurorasend.ids import Ids
 from aurorasend.letters import Fresh, Letters, Submitted
-from aurorasend.message import Composed
+from aurorasend.message import Composed, Letter
 from aurorasend.outcome import Fate, Outcome
 from aurorasend.pool import NoPlace
 from aurorasend.queue import Claimed, Later
@@ -52,7 +52,7 @@ class Envelope(msgspec.Struct, frozen=True):
     recipient: str
     raw: bytes
     needs_smtputf8: bool
-    subject: str  # as text, for lists of mail
+    subject: str  # as text, for the sandbox's list; "" when there is none
     urgent: bool  # goes before what is not, where both wait for a connection
     encrypted: bool  # not to be sent in clear
 
@@ -205,18 +205,18 @@ class Mail:
             return _untried(due, end_us)
         if due.suppressed is not None:
             return self._result(due, due.suppressed, None)
-        if not await self._letters.is_large(due.submitted, due.target):
-            return self._result(due, *await self._compose_and_send(due, is_large=False))
+        if (letter := await self._letters.small(due.submitted, due.target)) is not None:
+            return self._result(due, *await self._compose_and_send(due, letter))
         domain = domain_of(due.target.address)
         if not await self._large.take(domain):
             return _untried(due, self._clock.now_us() + LARGE_AGAIN_US)
         try:
-            return self._result(due, *await self._compose_and_send(due, is_large=True))
+            return self._result(due, *await self._compose_and_send(due, None))
         finally:
             self._large.give_back(domain)
 
-    async def _compose_and_send(self, due: Due, *, is_large: bool) -> tuple[Outcome, Envelope | None]:
-        envelope = await self._envelope(due, is_large)
+    async def _compose_and_send(self, due: Due, small: Letter | None) -> tuple[Outcome, Envelope | None]:
+        envelope = await self._envelope(due, small)
         expired = self._expired(due)
         return (expired, None) if expired is not None else await self._send(envelope)
 
@@ -229,11 +229,11 @@ class Mail:
     def _life(self, due: Due) -> int:
         return self._terms.batch_us if due.submitted.batch else self._terms.trigger_us
 
-    async def _envelope(self, due: Due, is_large: bool) -> Envelope:
-        """Compose and sign."""
+    async def _envelope(self, due: Due, small: Letter | None) -> Envelope:
+        """Compose and sign. A large mail, whose letter is not given, is composed beside the event loop."""
         submitted = due.submitted
-        letter = await self._letters.get(submitted)
-        if is_large:
+        letter = small or await self._letters.get(submitted)
+        if small is None:
             composed = await asyncio.to_thread(letter.compose, due.target, due.position)
         else:
             composed = letter.compose(due.target, due.position)
@@ -247,7 +247,7 @@ class Mail:
             recipient=due.target.address,
             raw=raw,
             needs_smtputf8=composed.needs_smtputf8,
-            subject=letter.subject_of(due.target),
+            subject=letter.subject_of(due.target) if self._route is None else "",
             urgent=not submitted.batch,
             encrypted=submitted.encrypted,
         )

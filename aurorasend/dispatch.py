@@ -248,10 +248,13 @@ class Dispatcher:
                 again = self._put_off(claimed, is_faulty=is_faulty)
                 self._settle_soon(lane, priority, Result(claimed, again, None))
             return
+        lanes: dict[str, Lane] = {}
         for (lane, priority, claimed, _), one in zip(mine, loaded, strict=True):
             if self._lanes.is_ours(lane):  # else the lease was lost meanwhile
                 lane.pending.setdefault(priority, deque()).append((crew, claimed, one))
-                self._add_runners(lane)
+                lanes[lane.name] = lane
+        for lane in lanes.values():
+            self._add_runners(lane)
 
     def _put_off(self, claimed: Claimed, *, is_faulty: bool) -> Later:
         """Until when an entry that was not tried waits; EVER is for what is parked, until the operator releases it."""
@@ -267,8 +270,8 @@ class Dispatcher:
         is not over yet claims comes back with the farewell."""
         if self._draining:
             return
-        waiting = sum(len(some) for some in lane.pending.values())
-        while lane.runners < min(self._lanes.sizes.runners, lane.trying + waiting):
+        wanted = min(self._lanes.sizes.runners, lane.trying + sum(map(len, lane.pending.values())))
+        while lane.runners < wanted:
             lane.runners += 1
             runner = asyncio.get_running_loop().create_task(self._run_lane(lane, self._lanes.worker))
             self._runners.add(runner)
@@ -278,9 +281,10 @@ class Dispatcher:
         """`worker` has it."""
         try:
             while worker == self._membership.worker and self._membership.alive:
-                priority = min((p for p, some in lane.pending.items() if some), default=None)
-                if priority is None:
+                waiting = [priority for priority, some in lane.pending.items() if some]
+                if not waiting:
                     return
+                priority = min(waiting)
                 crew, claimed, one = lane.pending[priority].popleft()
                 lane.trying += 1
                 try:

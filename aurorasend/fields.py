@@ -74,8 +74,8 @@ class Seen:
 
     def peek(self, attribute: str) -> Any:
         """The value of another field of the same dataclass, earlier or later; None when absent, not read, or wrong."""
-        value = self.evaluate(attribute)
-        return None if value is _MISSING or isinstance(value, Refused) else value
+        value = self._read[attribute] if attribute in self._read else self.evaluate(attribute)
+        return None if value is _MISSING or type(value) is Refused else value
 
     def evaluate(self, attribute: str) -> object:
         """The value of a field, MISSING when it is absent, or the Refused that it answers at its turn."""

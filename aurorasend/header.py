@@ -36,6 +36,7 @@ _RESERVED = frozenset({
 # C0 but tab, DEL, C1, line and paragraph separator, lone surrogates.
 _forbidden = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
 _field_name = re.compile(r"[!-9;-~]{1,76}").fullmatch  # RFC 5322 §3.6.8; the length is ours, to keep room for the value
+_spaces = re.compile(" +").sub
 _single_spaces = re.compile(r"(?<=[^ ]) ").split  # further spaces stay in front of the next word
 _atoms = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*").fullmatch
 _specials = re.compile(r'[\\"]').sub
@@ -70,12 +71,12 @@ def text_field(name: str, text: str) -> Field:
     text = clean(text)
     if text != text.strip(" "):
         return _fold(name, encoded_words(text, FOLD_AT - len(name) - 2))
-    return _fold(name, _words(name, text, _cannot_stand_as_text))
+    return _text(name, text, _cannot_stand_as_text)
 
 
 def customer_field(name: str, value: str) -> Field:
     """A customer's own header: left as it is as far as a header can hold it, encoded words included."""
-    return _fold(name, _words(name, clean(value).strip(" "), _cannot_stand))
+    return _text(name, clean(value).strip(" "), _cannot_stand)
 
 
 def address_field(name: str, mailboxes: Iterable[Mailbox]) -> Field:
@@ -141,6 +142,13 @@ def _extended(parameter: str, text: str) -> list[str]:
         return [f"{parameter}*={pieces[0]}"]
     ends = [";"] * (len(pieces) - 1) + [""]
     return [f"{parameter}*{number}*={piece}{end}" for number, (piece, end) in enumerate(zip(pieces, ends, strict=True))]
+
+
+def _text(name: str, text: str, encode: Callable[[str], bool]) -> Field:
+    """`text` in words, those for which `encode` is true encoded. A short one of which nothing is stands as it is."""
+    if len(name) + 2 + len(text) <= FOLD_AT and not encode(text):
+        return name.encode(), text.encode()
+    return _fold(name, _words(name, text, encode))
 
 
 def _fold(name: str, tokens: list[str]) -> Field:
@@ -212,7 +220,7 @@ def _chunks(text: str, first: int, other: int) -> Iterator[str]:
 
 def _mailbox(mailbox: Mailbox, room: int) -> list[str]:
     address = address_text(mailbox.address)
-    name = re.sub(" +", " ", clean(mailbox.name)).strip(" ")
+    name = _spaces(" ", clean(mailbox.name)).strip(" ") if mailbox.name else ""
     if not name:
         return [address]
     if not name.isascii() or "=?" in name or len(name) > MAX_QUOTED_NAME:

@@ -92,10 +92,10 @@ class Letters:
             self._keep(known.submitted, _letter(known.submitted, known.content, known.attachments))
 
     def _keep(self, submitted: Submitted, letter: Letter) -> Letter:
-        size = 3 * submitted.size + letter.text_cost + 4096
-        if (same := self._kept.pop(submitted.key, None)) is not None:  # read by two at once
+        key, size = submitted.key, 3 * submitted.size + letter.text_cost + 4096
+        if (same := self._kept.pop(key, None)) is not None:  # read by two at once
             self._bytes -= same[1]
-        self._kept[submitted.key] = (letter, size)
+        self._kept[key] = (letter, size)
         self._bytes += size
         while self._bytes > BUDGET_BYTES and len(self._kept) > 1:
             _, (_, freed) = self._kept.popitem(last=False)
@@ -114,15 +114,19 @@ class Letters:
             # Beside the event loop: megabytes of text and files take a while to be parsed and encoded.
             return self._keep(submitted, await asyncio.to_thread(_read_letter, submitted, contents[submission_id]))
 
-    async def is_large(self, submitted: Submitted, target: Target) -> bool:
-        """Whether this recipient's mail is, by its content or by what is filled in. Raises Unavailable, TooLong."""
-        return submitted.is_large or (await self.get(submitted)).text_size(target) > LARGE_BYTES
+    async def small(self, submitted: Submitted, target: Target) -> Letter | None:
+        """None where this recipient's mail is large, by its content or by what is filled in. Raises Unavailable, TooLong."""
+        if submitted.is_large:
+            return None
+        letter = await self.get(submitted)
+        return letter if letter.text_size(target) <= LARGE_BYTES else None
 
     def _known(self, submitted: Submitted) -> Letter | None:
-        known = self._kept.get(submitted.key)
+        key = submitted.key
+        known = self._kept.get(key)
         if known is None:
             return None
-        self._kept.move_to_end(submitted.key)
+        self._kept.move_to_end(key)
         return known[0]
 
 

@@ -96,6 +96,7 @@ class Letter:
         self._is_utf8 = not all(value.isascii() for _, value in (*self._from, *self._recipients, *self._fields))
         self._frame = _frame(content, attachments, message_id)
         self._texts = [variable.Body(parts) for parts in _texts(content)]
+        self._fixed = sum([text.fixed for text in self._texts])
         self._constant_body = self._put_body({}) if all(text.is_constant for text in self._texts) else None
 
     def compose(self, target: Target, index: int, links: Links = NO_LINKS) -> Composed:
@@ -122,11 +123,10 @@ class Letter:
     def text_size(self, target: Target) -> int:
         """Octets of this recipient's texts, about: a character that is filled in may be one, but three are common too.
         Raises TooLong."""
-        fixed = sum([text.fixed for text in self._texts])
-        if self._constant_body is not None:
-            return fixed
+        if self._constant_body is not None or not target.variables:
+            return self._fixed
         values = variable.resolve_sections(target.variables, self._section)
-        return fixed + 3 * sum([text.filled(values) for text in self._texts])
+        return self._fixed + 3 * sum([text.filled(values) for text in self._texts])
 
     def subject_of(self, target: Target) -> str:
         """The subject of this recipient's mail as a reader sees it, for lists of mail."""

@@ -43,30 +43,31 @@ class _Turn(NamedTuple):
     """Who waits for a slot."""
 
     encrypted: bool
+    until: float  # loop time
     came: asyncio.Future[Session | None]
-
-    def give_up(self) -> None:
-        if not self.came.done():
-            self.came.set_exception(NoPlace())
 
 
 class Slots:
-    """So many at a time; of those that wait the urgent first, and within each kind who came first."""
+    """So many at a time; of those that wait the urgent first, and within each kind who came first. Nobody waits longer than
+    `wait_s`."""
 
-    def __init__(self, free: int) -> None:
+    def __init__(self, free: int, wait_s: float) -> None:
         self._free = free
+        self._wait_s = wait_s
         self._urgent: deque[_Turn] = deque()
         self._others: deque[_Turn] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
 
-    async def take(self, parcel: Parcel, urgent: bool, wait_s: float) -> Session | None:
+    async def take(self, parcel: Parcel, urgent: bool) -> Session | None:
         """A slot, perhaps with the session that has it (see `pass_on`). Raises NoPlace."""
         if self._free:
             self._free -= 1
             return None
-        loop = asyncio.get_running_loop()
-        turn = _Turn(parcel.encrypted, loop.create_future())
+        turn = _Turn(parcel.encrypted, self._loop.time() + self._wait_s, self._loop.create_future())
         (self._urgent if urgent else self._others).append(turn)
-        timer = loop.call_later(wait_s, turn.give_up)
+        if self._timer is None:
+            self._timer = self._loop.call_at(turn.until, self._look)
         try:
             return await turn.came
         except asyncio.CancelledError:
@@ -75,8 +76,6 @@ class Slots:
                     session.abort()
                 self.give_back()
             raise
-        finally:
-            timer.cancel()
 
     def pass_on(self, session: Session) -> bool:
         """Give the slot of `session`, whose message is handed over, to who is next, who goes on in it at once; False when
@@ -94,13 +93,26 @@ class Slots:
         else:
             turn.came.set_result(None)
 
+    def _look(self) -> None:
+        """One timer serves all who wait: to set and cancel one for each costs as much as reading a reply."""
+        self._timer, now = None, self._loop.time()
+        while (turn := self._first_to_end()) is not None and turn.until <= now:
+            turn.came.set_exception(NoPlace())
+        if turn is not None:
+            self._timer = self._loop.call_at(turn.until, self._look)
+
+    def _first_to_end(self) -> _Turn | None:
+        return min(filter(None, map(_head, (self._urgent, self._others))), key=lambda turn: turn.until, default=None)
+
     def _next(self) -> _Turn | None:
-        for line in (self._urgent, self._others):
-            while line and line[0].came.done():
-                line.popleft()
-            if line:
-                return line[0]
-        return None
+        return _head(self._urgent) or _head(self._others)
+
+
+def _head(line: deque[_Turn]) -> _Turn | None:
+    """Who is first in `line` and still waits."""
+    while line and line[0].came.done():
+        line.popleft()
+    return line[0] if line else None
 
 
 @dataclass(slots=True)
@@ -184,10 +196,10 @@ class Pool:
         outcomes, left = so_far
         place = self._places.get(hop)
         if place is None:
-            place = self._places[hop] = _Place(Slots(self._limits.per_hop))
+            place = self._places[hop] = _Place(Slots(self._limits.per_hop, self._limits.wait_s))
         place.users += 1
         try:
-            hold = _Hold(place, await place.slots.take(parcel, urgent, self._limits.wait_s))
+            hold = _Hold(place, await place.slots.take(parcel, urgent))
             try:
                 return await self._use(hop, hold, parcel, outcomes, left)
             finally:

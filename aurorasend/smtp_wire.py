@@ -63,6 +63,8 @@ class Wire(asyncio.Protocol):
         self._lines: list[bytes] = []
         self._replies: list[Reply] = []
         self._readers: deque[_Reader] = deque()
+        self._behind: _Reader | None = None  # who came last to wait behind others, and
+        self._patience = 0.0  # the loop time until when
         self._waiter: asyncio.Future[None] | None = None  # who cannot write
         self.late = False  # lost because the peer let us wait too long
         self._why_late = ""  # what to say then
@@ -112,13 +114,13 @@ class Wire(asyncio.Protocol):
         return await self._reader(count, timeout_s).got
 
     async def replies_behind(self, count: int, timeout_s: float, patience_s: float) -> list[Reply]:
-        """The same, but none when the earlier ones are not there after `patience_s`; then the connection is `deserted`."""
+        """The same, but none when the earlier ones are not there after `patience_s`; then the connection is `deserted`. For one
+        at a time: it goes before who comes after."""
         reader = self._reader(count, timeout_s)
-        timer = self._loop.call_later(patience_s, self._desert, reader)
-        try:
-            return await reader.got
-        finally:
-            timer.cancel()
+        if len(self._readers) > 1:
+            self._behind, self._patience = reader, self._loop.time() + patience_s
+            self._arm_by(self._patience)
+        return await reader.got
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout_s: float) -> bool:
         """Go on encrypted. Refused when the peer had already said more in clear (CVE-2011-0411 and its kin)."""
@@ -190,21 +192,20 @@ class Wire(asyncio.Protocol):
 
     def _take(self, line: bytes) -> bool:
         """One line of a reply (RFC 5321 §4.2.1); a bare LF as its end is let pass. False when it was the last."""
-        code, mark = _CODES.get(line[:3]), line[3:4]
-        if len(line) > MAX_LINE or len(self._lines) >= MAX_LINES:
+        code, mark, lines = _CODES.get(line[:3]), line[3:4], self._lines
+        if len(line) > MAX_LINE or len(lines) >= MAX_LINES:
             self.end("reply too long")
-        elif code is None or mark not in b" -\r" or (self._lines and self._lines[0][:3] != line[:3]):
+        elif code is None or mark not in b" -\r" or (lines and lines[0][:3] != line[:3]):
             self.end(f"not an SMTP reply: {clean(line[:80].decode('utf-8', 'replace'))}")
+        elif mark == b"-":
+            lines.append(line)
         else:
-            self._lines.append(line)
-            if mark != b"-":
-                self._complete(code)
+            self._lines = []
+            self._complete(Reply(code, _text([*lines, line]) if lines else _words(line)))
         return not self.lost
 
-    def _complete(self, code: int) -> None:
-        reply = Reply(code, _text(self._lines))
-        self._lines = []
-        if code == 421:  # RFC 5321 §3.8: may come at any time, and ends the connection
+    def _complete(self, reply: Reply) -> None:
+        if reply.code == 421:  # RFC 5321 §3.8: may come at any time, and ends the connection
             self.goodbye = reply
             if self._owed:
                 self._replies.append(reply)
@@ -232,11 +233,6 @@ class Wire(asyncio.Protocol):
         self._serve()
         return reader
 
-    def _desert(self, reader: _Reader) -> None:
-        if not reader.got.done() and self._readers[0] is not reader:
-            self.deserted = True
-            reader.got.set_result([])
-
     def _serve(self) -> None:
         """Give replies to those who wait for them, in their order."""
         waited = len(self._readers)
@@ -257,24 +253,33 @@ class Wire(asyncio.Protocol):
         """What is waited for now may take so long."""
         self._why_late = late
         self._due = self._loop.time() + timeout_s
-        if self._timer is None or self._timer.when() > self._due:
-            self._arm()
+        self._arm_by(self._due)
 
-    def _arm(self) -> None:
+    def _arm_by(self, when: float) -> None:
         """One timer outlives many waits: to set and cancel one for each costs as much as reading a reply."""
         if self._timer is not None:
+            if self._timer.when() <= when:
+                return
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._due, self._tick)
+        self._timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, now = None, self._loop.time()
         if self._waiter is None and not self._readers:
             return
-        if self._loop.time() >= self._due:
+        if now >= self._due:
             self.late = not self.lost
             self.end(self._why_late)
+            return
+        behind = self._behind
+        if behind is None or behind.got.done() or self._readers[0] is behind:
+            self._arm_by(self._due)
+        elif now < self._patience:
+            self._arm_by(min(self._due, self._patience))
         else:
-            self._arm()
+            self.deserted = True
+            behind.got.set_result([])
+            self._arm_by(self._due)
 
     def _wake(self) -> None:
         self._serve()
@@ -282,10 +287,12 @@ class Wire(asyncio.Protocol):
             self._waiter.set_result(None)
 
 
+def _words(line: bytes) -> str:
+    return line[4:].decode("utf-8", "replace").rstrip("\r")
+
+
 def _text(lines: list[bytes]) -> str:
-    """The words of a reply, its enhanced code only at the beginning."""
-    if len(lines) == 1:
-        return lines[0][4:].decode("utf-8", "replace").rstrip("\r")
-    texts = [line[4:].decode("utf-8", "replace").rstrip("\r") for line in lines]
+    """The words of a reply of several lines, its enhanced code only at the beginning."""
+    texts = list(map(_words, lines))
     found = _enhanced(texts[0])
     return "\n".join([texts[0], *(text.removeprefix(found[0]) for text in texts[1:])] if found else texts)

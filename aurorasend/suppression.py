@@ -43,6 +43,8 @@ class Listed:
 
     def verdict(self, address: str, api_user: int, *, bounces: bool) -> Outcome | None:
         """Why `api_user` must not mail `address`, or None. `bounces`: whether the bounce list is applied."""
+        if not self.entries:
+            return None
         found = [*self.entries.get(key_of(address), ()), *self.entries.get(domain_key(address), ())]
         applying = [entry for entry in found if entry.api_user in (0, api_user)]
         mine = [entry.list for entry in applying]
@@ -74,11 +76,16 @@ def key_of(address: str) -> str:
 
 
 def domain_key(address: str) -> str:
-    return "@" + key_of(address).rpartition("@")[2]
+    return _domain_key(key_of(address))
+
+
+def _domain_key(key: str) -> str:
+    return "@" + key.rpartition("@")[2]
 
 
 async def look_up(tx: Tx, account_id: int, addresses: Iterable[str], now_us: int) -> Listed:
-    keys = sorted({key for address in addresses for key in (key_of(address), domain_key(address))})
+    of_addresses = {key_of(address) for address in addresses}
+    keys = sorted(of_addresses | set(map(_domain_key, of_addresses)))
     entries: dict[str, list[Entry]] = {}
     found = await rows.find(tx, account_id, keys, now_us)
     covered = await _covered(tx, account_id, found)

@@ -190,8 +190,13 @@ EVERY = (
 )
 
 
+_USE_LISTS = frozenset({"useaddresslist", "use_maillist"})
+
+
 def asks_for_lists(call: ApiCall) -> bool:
-    return call.raw.text("useAddressList", "use_maillist").strip().lower() in ("true", "1")
+    raw = call.raw
+    asked = "" if raw.names.isdisjoint(_USE_LISTS) else raw.text("useAddressList", "use_maillist")
+    return asked.strip().lower() in ("true", "1")
 
 
 def may_send(call: ApiCall) -> None:

@@ -165,10 +165,14 @@ class Nothing:
     """No parameters."""
 
 
+_SMS_USER = frozenset({"smsuser", "sms_user"})
+_API_USER = frozenset({"apiuser", "api_user"})
+
+
 def is_sms(raw: Parameters) -> bool:
     """Whether a request to mail/send is meant for us: a vendor SDK posts SMS there (wire-notes §11). Who gives an API_USER
     sends a mail."""
-    return bool(raw.text("smsUser", "sms_user")) and not raw.text("apiUser", "api_user")
+    return not raw.names.isdisjoint(_SMS_USER) and raw.names.isdisjoint(_API_USER)
 
 
 # Every endpoint of smsapi/ has no prefix (conventions.md §2); what cannot be read is the caller's 441 (sms.md §18.2).

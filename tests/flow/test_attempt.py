@@ -18,6 +18,7 @@ from aurorasend.content import Target
 from aurorasend.dispatch import FAULTY_TRIES
 from aurorasend.dkim import dns_record, record_name
 from aurorasend.letters import Letters, Submitted
+from aurorasend.message import Letter
 from aurorasend.simulator import Internet, Temper
 from aurorasend.store.tx import EVER
 from tests.packets import receiving
@@ -199,15 +200,15 @@ async def test_f27_a_later_try_is_as_the_account_wants_it_by_then(place: Place, 
 async def test_f26_mail_that_cannot_be_read_since_the_store_is_away_counts_as_not_tried(
     data: Path, internet: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, left = Letters.is_large, [1]
+    read, left = Letters.small, [1]
 
-    async def away(letters: Letters, submitted: Submitted, target: Target) -> bool:
+    async def away(letters: Letters, submitted: Submitted, target: Target) -> Letter | None:
         if left:
             left.pop()
             raise Unavailable("the connection broke")
         return await read(letters, submitted, target)
 
-    monkeypatch.setattr(Letters, "is_large", away)
+    monkeypatch.setattr(Letters, "small", away)
     async with serving(data, relayed(internet)) as node:
         await node.accepted(to="ann@example.net")
         await internet.mailbox.wait(1)

@@ -51,9 +51,12 @@ async def is_done(served: Served, send_id: int) -> bool:
     return bool((await told(served, send_id))["status"] == State.DONE.words)
 
 
-async def over(served: Served, send_id: int) -> None:
+async def over(served: Served, send_id: int, waiting: int | None = None) -> None:
+    """And so many entries are waiting then: the one of the send itself ends after it."""
+
     async def is_over() -> bool:
-        return (await told(served, send_id))["status"] in (State.DONE.words, State.FAILED.words)
+        is_ended = (await told(served, send_id))["status"] in (State.DONE.words, State.FAILED.words)
+        return is_ended and (waiting is None or await served.count("work") == waiting)
 
     await served.until(is_over, 20)
 
@@ -75,7 +78,7 @@ async def test_f23_mail_to_a_list_waits_for_the_end_of_quiet_hours(place: Place,
         await fill(node, 10)
         end = await quiet(node, begun=30, minutes=90)
         (send_id,) = (await sent(node))["info"]["maillistTaskId"]
-        await over(node, send_id)
+        await over(node, send_id, waiting=10)
         assert await node.rows("SELECT due, tries FROM work") == [(end, 0)] * 10
         assert await node.counted() == {(18, 0): 10}
         node.pass_time(microseconds=end - node.clock.now_us())
