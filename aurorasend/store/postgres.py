@@ -1,6 +1,6 @@
 """PostgreSQL >= 15, for several nodes. What a unit of work writes is a transaction on a connection of a small pool.
 
-Always: `synchronous_commit=on`; rows are written as arrays (unnest), many in one statement, and what goes to several
+Always: `synchronous_commit=on`; rows are written as arrays (given), many in one statement, and what goes to several
 tables in one too (PostgresTx). Callers batch (submission and delivery group their work), the server groups commits of
 different connections itself.
 """
@@ -16,7 +16,8 @@ from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable, Undone
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, arrays, complete, update_text
+from aurorasend.store.given import given_arguments, given_rows
+from aurorasend.store.tx import Common, Engine, Merge, Row, Statement, Unit, complete, update_text
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -71,12 +72,14 @@ async def _as_it_is(_: Any) -> None:
 
 
 class Part(NamedTuple):
-    """What may go to the server together with others: rows to insert into `table`, or to change in it (found by the first
-    `key` columns), or a statement; with `must` one that is to return as many rows as its last argument says."""
+    """What may go to the server together with others: rows to insert into `table` (`end`: on a conflict), or to change in it
+    (found by the first `key` columns), or a statement; with `must` one that is to return as many rows as its last argument
+    says."""
 
     table: Table | None
     columns: tuple[str, ...] = ()
     key: int = 0
+    end: str = ""
     statement: Statement | None = None
     must: bool = False
 
@@ -137,9 +140,12 @@ class PostgresTx(Common):
     async def change(self, sql: Statement, *args: Any) -> None:
         await self._wait(Part(None, statement=sql), args)
 
-    async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
+    async def merge(self, merge: Merge, rows: Sequence[Sequence[Any]]) -> None:
+        part = Part(merge.table, merge.columns, end=merge.end)
+        if part in self._waiting:
+            await self.flush()
         if rows:
-            await self.change(sql, *(list(column) for column in zip(*rows, strict=True)))
+            self._waiting[part] = list(rows)
 
     async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
         if not self._careful:
@@ -192,7 +198,7 @@ class PostgresTx(Common):
             self._texts[parts] = _together(parts)
         arguments: list[Any] = []
         for part, rows in waiting.items():
-            arguments += rows[0] if part.statement else (list(column) for column in zip(*rows, strict=True))
+            arguments += rows[0] if part.table is None else given_arguments(part.table, part.columns, rows)
         await self._connection.execute(self._texts[parts], *arguments)
 
     def many(self, values: Sequence[int] | Sequence[str]) -> Any:
@@ -313,7 +319,7 @@ def _text_of(part: Part, after: int) -> tuple[str, int]:
         numbers = [int(number) for number in _NUMBERED.findall(part.statement.postgres)]
         return _NUMBERED.sub(lambda found: f"${int(found[1]) + after}", part.statement.postgres), max(numbers, default=0)
     assert part.table is not None
-    names, given = ", ".join(part.columns), f"unnest({arrays(part.table, part.columns, after)})"
+    given, count = given_rows(part.table, part.columns, after)
     if part.key:
-        return update_text(part.table, part.key, part.columns, f"{given} AS given ({names})"), len(part.columns)
-    return f"INSERT INTO {part.table.name} ({names}) SELECT * FROM {given}", len(part.columns)
+        return update_text(part.table, part.key, part.columns, given), count
+    return f"INSERT INTO {part.table.name} ({', '.join(part.columns)}) SELECT * FROM {given} {part.end}", count

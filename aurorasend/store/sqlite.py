@@ -24,7 +24,7 @@ from sqlalchemy import Table
 
 from aurorasend.clock import Clock
 from aurorasend.codes import Unavailable
-from aurorasend.store.tx import Common, Engine, Row, Statement, Unit, complete, update_text
+from aurorasend.store.tx import Common, Engine, Merge, Row, Statement, Unit, complete, update_text
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class SqliteTx(Common):
     async def change(self, sql: Statement, *args: Any) -> None:
         await self.run(sql, *args)
 
-    async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
-        await self.run_many(sql, rows)
+    async def merge(self, merge: Merge, rows: Sequence[Sequence[Any]]) -> None:
+        await self.run_many(merge.one, rows)
 
     async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
         if len(await self.rows(sql, *args)) != rows:

@@ -9,9 +9,9 @@ pool, and what it writes is a transaction of its own. `write` returns only after
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, LargeBinary, Table, Text
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql.base import PGDialect as PostgresDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect as SqliteDialect
 from sqlalchemy.sql.expression import ClauseElement
@@ -89,7 +89,7 @@ class Tx(Protocol):
     # or at the end: what they break is told then.
 
     async def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """All rows at once (executemany; unnest)."""
+        """All rows at once."""
 
     async def update(self, table: Table, key: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Change rows, each by values of its own, in one statement: `columns` are first the `key` ones that find a row,
@@ -98,8 +98,8 @@ class Tx(Protocol):
     async def change(self, sql: Statement, *args: Any) -> None:
         """As `run`, of rows that nothing else which waits writes."""
 
-    async def merge(self, sql: Statement, rows: Sequence[Sequence[Any]]) -> None:
-        """As `run_many`, of rows that nothing else which waits writes. On PostgreSQL `sql` takes them as arrays, a column each."""
+    async def merge(self, merge: "Merge", rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows or change those that are there, none of which anything else that waits writes. No two may have one key."""
 
     async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
         """Change or lock exactly `rows` rows, of those that nothing else which waits writes, told by what `sql` returns; else
@@ -142,30 +142,21 @@ def update_text(table: Table, key: int, columns: Sequence[str], given: str) -> s
     return f"UPDATE {table.name} SET {values} FROM {given} WHERE {found}"
 
 
-def arrays(table: Table, columns: Sequence[str], after: int = 0) -> str:
-    """PostgreSQL's arguments for many rows: an array for each column, numbered from `after` on."""
-    return ", ".join(f"${n}::{_array_type(table, column)}[]" for n, column in enumerate(columns, after + 1))
+class Merge(NamedTuple):
+    """For Tx.merge: rows of `columns` for `table`; `end` is SQL that says what becomes of one whose key is there. `one` does it
+    for one row."""
+
+    table: Table
+    columns: tuple[str, ...]
+    end: str
+    one: Statement
 
 
-def _array_type(table: Table, column: str) -> str:
-    kind = table.c[column].type
-    if isinstance(kind, BigInteger):
-        return "bigint"
-    if isinstance(kind, LargeBinary):
-        return "bytea"
-    if isinstance(kind, Text):
-        return "text"
-    raise TypeError(f"{table.name}.{column}: only BigInteger, Text and LargeBinary are used")
-
-
-def merging(table: Table, key: Sequence[str], more: Sequence[str], change: str) -> Statement:
-    """For Tx.merge: insert rows of the columns `key` and `more`; one whose key is there makes `change` of it."""
-    columns = (*key, *more)
-    begin, end = f"INSERT INTO {table.name} ({', '.join(columns)})", f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {change}"
-    return Statement(
-        sqlite=f"{begin} VALUES ({', '.join(f'${n}' for n in range(1, len(columns) + 1))}) {end}",
-        postgres=f"{begin} SELECT * FROM unnest({arrays(table, columns)}) {end}",
-    )
+def merging(table: Table, key: Sequence[str], more: Sequence[str], change: str) -> Merge:
+    """Insert rows of the columns `key` and `more`; one whose key is there makes `change` of it."""
+    columns, end = (*key, *more), f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {change}"
+    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    return Merge(table, columns, end, Statement(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({values}) {end}"))
 
 
 _TAKE = Statement(

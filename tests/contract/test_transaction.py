@@ -9,7 +9,7 @@ import pytest
 from aurorasend.clock import SystemClock
 from aurorasend.codes import Unavailable, Undone
 from aurorasend.store.postgres import WRITING, PostgresStore
-from aurorasend.store.schema import meta, sequence
+from aurorasend.store.schema import account, meta, sequence
 from aurorasend.store.tx import Hot, Row, Statement, Store, Tx, merging
 from tests.postgres import Server
 
@@ -100,6 +100,32 @@ async def test_changes_of_all_kinds_are_done_by_the_time_that_something_is_asked
     await store.write(unit)
     assert told == [[("a", "3"), ("b", "2"), ("d", "1")], [(7,), (1,)]]
     assert [await value(store, key) for key in "abcd"] == ["3", None, None, None]
+
+
+ACCOUNTS = Statement("SELECT id, name, app_key, created, daily_quota FROM account ORDER BY id")
+
+
+async def test_rows_with_columns_of_every_kind_are_written_as_they_are(store: Store) -> None:
+    """What may be NULL, whole numbers up to the largest, texts with what a list of them might take for its own."""
+    columns = ("name", "daily_quota", "id", "app_key", "created")
+    raised = merging(account, ("id",), ("name", "app_key", "created", "daily_quota"), "daily_quota = excluded.daily_quota")
+    least, most = -(2**63), 2**63 - 1
+
+    async def unit(tx: Tx) -> None:
+        rows = [("one", None, 1, b"", most), ('{"a",NULL}', 5, 2, b"\0\xff", least), ("", 0, 3, b"k", 0)]
+        await tx.insert(account, columns, rows)
+        await tx.insert(account, columns, [("four", None, 4, b"{}", 1)])
+        await tx.update(account, 1, ("id", "daily_quota", "name"), [(1, 7, "NULL"), (2, None, "two\\")])
+        await tx.merge(raised, [(3, "three", b"", 9, None), (5, "five", b"5", 9, 2**53 + 1)])
+
+    await store.write(unit)
+    assert await store.read(lambda tx: tx.rows(ACCOUNTS)) == [
+        (1, "NULL", b"", most, 7),
+        (2, "two\\", b"\0\xff", least, None),
+        (3, "", b"k", 0, None),
+        (4, "four", b"{}", 1, None),
+        (5, "five", b"5", 9, 2**53 + 1),
+    ]
 
 
 async def test_postgresql_ends_who_stands_still_and_who_waits_for_a_lock(
