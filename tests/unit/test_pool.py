@@ -58,6 +58,24 @@ async def test_who_waits_long_for_a_connection_is_told_and_takes_no_place() -> N
         assert [mail.recipients[0] for mail in internet.mailbox.messages] == ["b@y.example", "d@y.example"]
 
 
+async def test_each_who_waits_for_a_connection_does_so_as_long_from_when_it_came() -> None:
+    async with pooled(Temper(latency_s=0.1), limits=Limits(per_hop=1, wait_s=0.1)) as (pool, _, (host,)):
+        first = asyncio.create_task(fates(pool, [hop(host)], "b@y.example"))
+        await asyncio.sleep(0)
+        clock, gave_up = asyncio.get_running_loop(), {}
+
+        async def wait(name: str, after_s: float, *, urgent: bool) -> None:
+            await asyncio.sleep(after_s)
+            came = clock.time()
+            with pytest.raises(NoPlace):
+                await pool.send([hop(host)], parcel(f"{name}@y.example"), urgent=urgent)
+            gave_up[name] = clock.time() - came
+
+        await asyncio.gather(wait("c", 0.05, urgent=True), wait("d", 0, urgent=False), wait("e", 0.1, urgent=False))
+        assert list(gave_up) == ["d", "c", "e"] and all(waited > 0.09 for waited in gave_up.values())
+        assert await first == ["delivered"]
+
+
 async def test_what_another_hop_said_is_told_when_no_connection_is_free() -> None:
     async with pooled(Temper(latency_s=0.1), limits=Limits(per_hop=1, wait_s=0.1)) as (pool, _, (host,)):
         first = asyncio.create_task(fates(pool, [hop(host)], "b@y.example"))
