@@ -187,11 +187,15 @@ def _collected(members: dict[str, list[str]]) -> str:
     if any(isinstance(text, Broken) for text in (*members, *every)):
         return Broken("".join(every))
     if all(not key or key.isdecimal() for key in members):
-        return Nested(msgspec.json.encode(every).decode())
+        return Nested(msgspec.json.encode(list(map(_as_json, every))).decode())
     try:
-        return Nested(msgspec.json.encode({key: _first(values) for key, values in members.items()}).decode())
+        return Nested(msgspec.json.encode({key: _as_json(_first(values)) for key, values in members.items()}).decode())
     except UnicodeEncodeError:  # a member's name is not text
         return Broken("".join(every))
+
+
+def _as_json(value: str) -> str | msgspec.Raw:
+    return msgspec.Raw(value.encode()) if isinstance(value, Nested) else value
 
 
 def read(query: bytes, content_type: str, body: bytes) -> Parameters:

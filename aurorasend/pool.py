@@ -15,6 +15,7 @@ from typing import NamedTuple
 from aurorasend.mx import Hop
 from aurorasend.outcome import Fate, Outcome, unreachable
 from aurorasend.smtp_client import Parcel, Session, Terms, connect
+from aurorasend.smtp_wire import TICK_S
 
 SWEEP_S = 1.0
 ALONE_S = 3600.0  # a hop that was confused by commands behind a message, or let them wait, gets none for so long
@@ -99,7 +100,7 @@ class Slots:
         while (turn := self._first_to_end()) is not None and turn.until <= now:
             turn.came.set_exception(NoPlace())
         if turn is not None:
-            self._timer = self._loop.call_at(turn.until, self._look)
+            self._timer = self._loop.call_at(max(turn.until, now + TICK_S), self._look)
 
     def _first_to_end(self) -> _Turn | None:
         return min(filter(None, map(_head, (self._urgent, self._others))), key=lambda turn: turn.until, default=None)

@@ -52,7 +52,7 @@ class Timeouts:
     body_s: float = 180  # of the message, without any progress
     end_s: float = 600  # to the final dot
     quit_s: float = 5
-    total_s: float = 1200  # one connection's opening, and each transaction
+    total_s: float = 1200  # one connection's opening, and each transaction to the end of the message
 
 
 @dataclass(frozen=True)
@@ -372,8 +372,9 @@ class Session:
         timeouts = self._terms.timeouts
         if len(octets) <= CHUNK:
             self._wire.hold()
-        whole = await self._wire.write_message(octets, self._left(timeouts.body_s))
-        end_s, begin = self._left(timeouts.end_s) if whole else 0.0, self._loop.time()
+        whole = await self._wire.write_message(octets, timeouts.body_s, self._ends)
+        # What has its end is perhaps taken: the answer is waited for, however long that took.
+        end_s, begin = timeouts.end_s if whole else 0.0, self._loop.time()
         self._begun = False
         self._handed += whole
         if whole and handed_over():

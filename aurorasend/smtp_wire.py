@@ -18,6 +18,7 @@ from aurorasend.outcome import Reply, clean
 MAX_LINE = 2048  # octets; RFC 5321 §4.5.3.1.5 says 512, real ones are longer
 MAX_LINES = 100  # of one reply
 CHUNK = 64 * 1024  # octets of a message written between two looks at the peer
+TICK_S = 0.001  # what loops tell time in; uvloop takes what is due sooner as due, whatever its own clock says then
 
 _CODES = {b"%d" % code: code for code in range(200, 600)}
 _line_ends = re.compile(rb"\r\n|\r|\n")
@@ -70,6 +71,7 @@ class Wire(asyncio.Protocol):
         self._why_late = ""  # what to say then
         self._due = 0.0  # loop time by which it is
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0.0  # when it ends; uvloop's handles cannot always tell
         self._paused = False
         self._held: list[bytes] | None = None
         self._ended = self._loop.create_future()
@@ -96,13 +98,15 @@ class Wire(asyncio.Protocol):
         elif not self.lost:
             self.transport.write(octets)
 
-    async def write_message(self, octets: bytes, timeout_s: float) -> bool:
+    async def write_message(self, octets: bytes, timeout_s: float, until: float) -> bool:
         """Send a message in its wire form; asks for one reply. False when its end was never handed over: the
-        connection was lost, stood still for `timeout_s`, or the peer refused before the end."""
+        connection was lost, stood still for `timeout_s`, was not done by `until` (loop time), or the peer refused before the
+        end."""
         self._owed += 1
         for start in range(0, len(octets), CHUNK):
             while self._paused and not self.lost and not self._replies:
-                await self._wait(timeout_s, "the peer takes no more of the message")
+                left = max(min(timeout_s, until - self._loop.time()), 0.0)
+                await self._wait(left, "the peer takes no more of the message")
             if self.lost or self._replies:
                 return False
             self._put(octets if len(octets) <= CHUNK else octets[start : start + CHUNK])
@@ -258,10 +262,11 @@ class Wire(asyncio.Protocol):
     def _arm_by(self, when: float) -> None:
         """One timer outlives many waits: to set and cancel one for each costs as much as reading a reply."""
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._ticks <= when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
+        self._ticks = max(when, self._loop.time() + TICK_S)
+        self._timer = self._loop.call_at(self._ticks, self._tick)
 
     def _tick(self) -> None:
         self._timer, now = None, self._loop.time()

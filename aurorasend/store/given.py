@@ -1,7 +1,7 @@
 """Many rows as arguments of one statement of PostgreSQL.
 
-Called by postgres. All whole numbers go as one array of two dimensions, a line for each column, every other column as an
-array: asyncpg asks of each member of an array whether it is an array too, but for the later lines of one that is; and the
+Called by postgres. The whole numbers go as one array of two dimensions, a line for each column that is never NULL, every other
+column as an array: asyncpg asks of each member of an array whether it is an array too, but for the later lines of one that is; and the
 server reads a matrix faster than it unfolds as many arrays.
 """
 
@@ -21,7 +21,7 @@ class _Order(NamedTuple):
 
 @lru_cache(512)  # all that the code asks for
 def _order(table: Table, columns: tuple[str, ...]) -> _Order:
-    """A column that may be NULL is none of the matrix: among NULL a member is not found by its number."""
+    """A column that may be NULL is none of the matrix: where some are, the server counts its way to each member."""
     lines = [n for n, name in enumerate(columns) if _type(table, name) == "bigint" and not table.c[name].nullable]
     return _Order(tuple(lines), tuple(n for n in range(len(columns)) if n not in lines))
 
@@ -49,7 +49,9 @@ def given_rows(table: Table, columns: tuple[str, ...], after: int) -> tuple[str,
 
 
 def given_arguments(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[Any]:
-    """The arguments for `rows`, one at least."""
+    """The arguments for `rows`, one at least, a value for each of `columns` in each."""
     order, of_columns = _order(table, columns), list(zip(*rows, strict=True))
+    if len(of_columns) != len(columns):
+        raise ValueError(f"{table.name}: {len(of_columns)} values for {len(columns)} columns")
     others: list[Any] = [of_columns[n] for n in order.others]
     return [[list(of_columns[n]) for n in order.lines], *others] if order.lines else others

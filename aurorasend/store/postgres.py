@@ -141,10 +141,10 @@ class PostgresTx(Common):
         await self._wait(Part(None, statement=sql), args)
 
     async def merge(self, merge: Merge, rows: Sequence[Sequence[Any]]) -> None:
-        part = Part(merge.table, merge.columns, end=merge.end)
-        if part in self._waiting:
-            await self.flush()
         if rows:
+            part = Part(merge.table, merge.columns, end=merge.end)
+            if part in self._waiting:  # no row is changed twice in one statement
+                await self.flush()
             self._waiting[part] = list(rows)
 
     async def must(self, sql: Statement, *args: Any, rows: int, otherwise: Exception) -> None:
@@ -292,7 +292,7 @@ async def _give_back(pool: Any, connection: Any) -> None:
 
 
 def _together(parts: Sequence[Part]) -> str:
-    """One statement that does what each part does; the arguments of a part with a table are arrays, a column each.
+    """One statement that does what each part does; the arguments of a part with a table are its rows (given).
 
     The server runs the main one first, and then those of WITH, the last one first: by this order they are done as they came,
     and so are their locks taken. Those that must find rows come before all others, asked for by the main one, which divides

@@ -76,6 +76,9 @@ async def test_inserts_are_seen_by_what_follows_and_fail_with_their_unit(store: 
 
     with pytest.raises(Exception, match=r"(?i)unique"):
         await store.write(twice)
+    for row in (("f",), ("f", "1", "2")):  # no row is cut or filled up
+        with pytest.raises(Exception, match=r"(?i)values|bindings|parameters"):
+            await store.write(lambda tx, row=row: tx.insert(meta, names, [row]))  # type: ignore[misc]
     assert [await value(store, key) for key in ("e", "last")] == [None, "1"]
 
 
@@ -91,6 +94,7 @@ async def test_changes_of_all_kinds_are_done_by_the_time_that_something_is_asked
         await tx.update(meta, 1, ("key", "value"), [("a", "3"), ("b", "2")])
         await tx.change(DROP, tx.many(["c"]))
         await tx.merge(raised, [("n", 2)])
+        await tx.merge(raised, [("n", 1)])
         await tx.merge(raised, [])
         told.append([tuple(row) for row in await tx.rows(ALL, tx.many([*"abcd"]))])
         told.append([(await tx.row(NAMED, name)) for name in "nm"])
@@ -98,7 +102,7 @@ async def test_changes_of_all_kinds_are_done_by_the_time_that_something_is_asked
         await tx.change(DROP, tx.many(["b"]))
 
     await store.write(unit)
-    assert told == [[("a", "3"), ("b", "2"), ("d", "1")], [(7,), (1,)]]
+    assert told == [[("a", "3"), ("b", "2"), ("d", "1")], [(8,), (1,)]]
     assert [await value(store, key) for key in "abcd"] == ["3", None, None, None]
 
 

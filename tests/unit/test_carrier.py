@@ -142,6 +142,12 @@ def test_bracket_fields_are_an_object_or_a_list() -> None:
     assert form("headers[a]=1&headers={}").text("headers") == "{}"
 
 
+def test_bracket_names_in_json_may_hold_objects_and_lists() -> None:
+    read = json_body({"headers[X-A]": {"a": [1, "é"]}, "headers[X-B]": "two", "to[]": ["a", "b"]})
+    assert json.loads(read.text("headers")) == {"X-A": {"a": [1, "é"]}, "X-B": "two"}
+    assert json.loads(read.text("to")) == [["a", "b"]]
+
+
 def test_pairs_hold_everything_as_it_came_and_nothing_else() -> None:
     read = carrier.read(b"q=1&z", FORM, b"b=&vars[x]=1&a=%20+1&unknown=y&a=2")
     assert read.pairs() == [("q", "1"), ("z", ""), ("b", ""), ("vars[x]", "1"), ("a", "  1"), ("a", "2"), ("unknown", "y")]

@@ -234,6 +234,13 @@ async def test_a_peer_that_takes_nothing_of_a_long_message_is_given_up_before_it
     assert session.interrupted
 
 
+async def test_the_answer_to_a_message_that_took_all_the_time_there_is_still_counts() -> None:
+    """What has its end is perhaps taken; not to wait for the answer would be to send it again."""
+    terms = Terms("us.example", timeouts=Timeouts(connect_s=1, reply_s=5, body_s=5, end_s=10, quit_s=0.2, total_s=1))
+    (got,), *_ = await converse(TAKEN + "\n..." + "\npause" * 30 + "\n<- 250 2.0.0 queued\nsilence", terms=terms)
+    assert (got.fate, got.text) == (Fate.DELIVERED, "250 2.0.0 queued")
+
+
 async def test_a_refusal_in_the_middle_of_a_long_message_counts() -> None:
     big = b"x" * 998 + b"\r\n"
     (got,), session, _ = await converse(f"{TAKEN}\npause\n<- 552 5.3.4 too large\nsilence", message=big * 20_000)
