@@ -1,7 +1,7 @@
 """Submissions as the engine needs them: read, parsed once, and kept as long as memory allows.
 
-Called by delivery. Calls store and message. Always: what is kept stays within a budget; a large submission is read
-only when one of its mails is to be tried, never a batch of them at a time.
+Called by delivery. Calls store and message. Always: what is kept stays within a budget, or is one letter; a large
+submission is read only when one of its mails is to be tried, never a batch of them at a time.
 """
 
 import asyncio

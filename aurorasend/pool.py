@@ -2,8 +2,8 @@
 
 Called by delivery; calls smtp_client. Always: at most `per_hop` sessions to one hop at a time, besides such as end; a
 message goes to the next hop only when this one cannot have accepted it, never after an ambiguous end; a kept session that
-its peer had closed meanwhile is replaced without notice; who waits goes on in a session as soon as the message before is
-handed over; what must be encrypted has a session under TLS.
+its peer had closed meanwhile is replaced without notice; who waits goes on in a prompt session as soon as the message
+before is handed over; what must be encrypted has a session under TLS.
 """
 
 import asyncio

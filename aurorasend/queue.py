@@ -62,7 +62,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Later(msgspec.Struct, frozen=True):
-    """A claimed entry that waits again. `counts` is False when nothing was tried (held, no room)."""
+    """A claimed entry that waits again. `counts` is False when nothing was tried (held, no room), by no fault of ours."""
 
     claimed: Claimed
     due: int

@@ -2,7 +2,7 @@
 
 Called by pool; calls smtp_wire and outcome. Always: what the peer says or fails to say ends in an Outcome per
 recipient, never in an exception; every phase and the whole transaction have deadlines; when the connection ends after
-the final dot was handed over and before its reply, the outcome is AMBIGUOUS, and before it DEFERRED (RFC 5321,
+the final dot was handed over and before its reply, the outcome is AMBIGUOUS, and before it DEFERRED unless a 5xx came (RFC 5321,
 RFC 2920 pipelining, also of the next transaction behind a message, RFC 3207 STARTTLS, RFC 1870 SIZE, RFC 6152 8BITMIME,
 RFC 6531 SMTPUTF8, RFC 4954 AUTH).
 """

@@ -1,6 +1,6 @@
 """The octets of an SMTP client: replies read within limits, commands and messages written, TLS.
 
-Called by smtp_client only. Always: what the peer sends is bounded in line length, lines and octets, and nothing it
+Called by smtp_client. Always: what the peer sends is bounded in line length, lines and octets, and nothing it
 does raises; once `lost` says why, the connection is of no further use. No bare CR or LF leaves: messages pass
 `wire_form`, commands are made of checked parts. Replies that were not asked for end the connection, so that none can
 be taken for the answer to a later command (response injection, before a TLS handshake or at any time).

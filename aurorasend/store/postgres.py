@@ -1,8 +1,8 @@
 """PostgreSQL >= 15, for several nodes. What a unit of work writes is a transaction on a connection of a small pool.
 
-Always: `synchronous_commit=on`; rows are written as arrays (given), many in one statement, and what goes to several
-tables in one too (PostgresTx). Callers batch (submission and delivery group their work), the server groups commits of
-different connections itself.
+Always: `synchronous_commit=on`; rows that come often are written as arrays (given), many in one statement,
+and what goes to several tables in one too (PostgresTx). Callers batch (submission and delivery group their work), the server
+groups commits of different connections itself.
 """
 
 import asyncio

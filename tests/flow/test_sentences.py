@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aurorasend import account, allowance, content, delivery, dispatch, letters, list_send, queue, submission
+from aurorasend import account, allowance, content, delivery, dispatch, letters, list_send, pool, queue, smtp_client, submission
 from aurorasend.clock import HOUR, MINUTE, SECOND
 
 HERE = Path(__file__).parent
@@ -58,6 +58,9 @@ def test_the_modules_that_it_names_exist() -> None:
         (26, "eight at a time", delivery.LARGE_AT_ONCE, 8),
         (26, "four to one domain", delivery.LARGE_TO_DOMAIN, 4),
         (26, "after two seconds", delivery.LARGE_WAIT_S, 2),
+        (25, "a minute for a connection", pool.Limits().wait_s, 60),
+        (32, "over 5 s", smtp_client.PATIENCE_S, 5),
+        (33, "for 20 minutes", smtp_client.Timeouts().total_s, 20 * 60),
         (50, "ten faults", list_send.MOST_FAULTS, 10),
     ],
 )
